@@ -1,0 +1,1 @@
+"""Every committed MySQL change, in order and once, in PostgreSQL and Elasticsearch."""
