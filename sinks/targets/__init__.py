@@ -1,0 +1,1 @@
+"""Where changes are applied: one contract, several targets."""

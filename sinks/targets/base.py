@@ -1,0 +1,163 @@
+"""The contract between the worker and a target, and the values that cross it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from sinks.change import Progress, TopicPartition
+    from sinks.table_schema import TableSchema
+
+
+@dataclass(frozen=True)
+class RowChanges:
+    """Consecutive changes of one table, under one schema, from one partition: no barrier among them.
+
+    Attributes:
+        schema: the table as these changes saw it, after routes and renames.
+        partition: where they came from.
+        frame: one row per change in log order. ``offset`` Int64; ``deleted`` Boolean; ``key`` Binary: the
+            key's bytes on the wire, empty for a table without a key; then ``c0 … cn``: the row after the
+            change, or, for a delete, the row before it. In a table without a key an update stands as two rows of the
+            same offset: the old one deleted, the new one not.
+    """
+
+    schema: TableSchema
+    partition: TopicPartition
+    frame: pl.DataFrame
+
+    @cached_property
+    def last(self) -> pl.DataFrame:
+        """The frame coalesced: the last change of each key, in log order. Without a key: the frame itself."""
+        if not self.schema.key:
+            return self.frame
+        return self.frame.unique(subset="key", keep="last", maintain_order=True)
+
+    def of_key(self, key: bytes) -> pl.DataFrame:
+        """Return all changes of one key, in log order."""
+        return self.frame.filter(pl.col("key") == pl.lit(key, dtype=pl.Binary))
+
+
+@dataclass(frozen=True)
+class Truncate:
+    """Barrier: the table was emptied at this offset; nothing is coalesced across it."""
+
+    schema: TableSchema
+    partition: TopicPartition
+    offset: int
+
+
+Segment = RowChanges | Truncate
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is applied and committed as one.
+
+    Attributes:
+        segments: in the order in which they are to be applied.
+        progress: how far each partition is once the batch is committed; also partitions without a segment
+            (tombstones, replays, parked records, transaction markers).
+    """
+
+    segments: Sequence[Segment]
+    progress: Mapping[TopicPartition, Progress]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A record that the target refused for what it holds, with a reason that holds no row values."""
+
+    partition: TopicPartition
+    offset: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A partition that the worker was assigned, as Kafka knows its topic now.
+
+    Attributes:
+        topic_id: Kafka's id of the topic: another one after it was re-created.
+        partitions: how many partitions the topic has.
+    """
+
+    partition: TopicPartition
+    topic_id: str
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a target holds of one partition, for health and lag; also read when no worker runs.
+
+    Attributes:
+        progress: how far it is.
+        generation: see :func:`sinks.change.pack_version`.
+        lease: number of the last claim; only its holder may write.
+        committed_ms: when the progress was committed, ms since the epoch.
+    """
+
+    progress: Progress
+    generation: int
+    lease: int
+    committed_ms: int = 0
+
+
+Park = Callable[[Sequence[Rejection]], None]
+
+
+class Target(Protocol):
+    """A place that changes are applied to. One worker drives one target from one thread at a time.
+
+    Order: the changes of a key reach :meth:`apply` in log order, and are in effect in that order.
+    Duplicates: a batch may be handed in again after an error or a restart; applying it twice leaves the same
+    state as once. Truth lives in the target: after any error the worker claims its partitions again and goes
+    on from the positions returned, not from what it remembers.
+
+    Errors, of all methods: ``OutageError`` when the same call may succeed later; ``FencedError`` when another
+    worker has claimed a partition since; ``FatalError`` for all else. Never ``RejectedError``: what a target
+    refuses for its content goes to ``park`` and the rest of the batch is applied.
+    """
+
+    name: str
+
+    def claim(self, claims: Sequence[Claim]) -> dict[TopicPartition, Stored]:
+        """Take ownership of partitions: raise their fence, so that no earlier owner can write any more.
+
+        Returns where to go on per partition; ``next_offset`` 0 and an empty watermark for one never seen.
+        A topic with another id starts over at 0 under the next generation.
+        """
+        ...
+
+    def release(self, partitions: Sequence[TopicPartition]) -> None:
+        """Forget partitions that are owned no longer. Writes nothing."""
+        ...
+
+    def apply(self, batch: Batch, park: Park) -> None:
+        """Bring the segments into effect in order, and store the progress.
+
+        When this returns, all is durable. ``park`` is called with what was refused before anything is
+        committed; when it raises, nothing is committed (a target without transactions has stored no
+        progress, and the same batch comes again). Of a key with a refused change, the changes before it in
+        the batch are applied, and it and all later ones of the batch are parked. A batch with no segments
+        only stores progress.
+        """
+        ...
+
+    def stored(self) -> dict[TopicPartition, Stored]:
+        """Return what is stored for every partition of this sink, whoever owns it."""
+        ...
+
+    def ping(self) -> None:
+        """Return when the target answers; raise ``OutageError`` when it does not."""
+        ...
+
+    def close(self) -> None:
+        """Give back connections. May be called twice."""
+        ...

@@ -1,0 +1,1 @@
+"""The Elasticsearch index: external versions. The only importer of the elasticsearch client."""

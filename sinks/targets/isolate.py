@@ -1,0 +1,39 @@
+"""Poison is cut out by key: what comes before it is applied, it and what follows it is parked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sinks.targets.base import Rejection, RowChanges
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+
+def apply_one_by_one(
+    changes: RowChanges, keys: Iterable[bytes], apply: Callable[[RowChanges], str | None]
+) -> list[Rejection]:
+    """Apply all changes of some keys in log order, each on its own, up to the first that is refused.
+
+    Args:
+        changes: the changes of the segment, these keys' among them.
+        keys: the keys whose coalesced change was refused.
+        apply: applies one change and returns why it is refused, or None.
+
+    Returns:
+        One rejection per record that was refused or follows a refused one of its key.
+    """
+    rejections: list[Rejection] = []
+    for key in keys:
+        refused_at: int | None = None
+        for row in changes.of_key(key).iter_slices(1):
+            offset: int = row["offset"].item()
+            if refused_at is None:
+                reason = apply(RowChanges(changes.schema, changes.partition, row))
+                if reason is None:
+                    continue
+                refused_at = offset
+            else:
+                reason = f"follows the refused change of its key at offset {refused_at}"
+            rejections.append(Rejection(changes.partition, offset, reason))
+    return rejections

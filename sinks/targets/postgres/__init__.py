@@ -1,0 +1,1 @@
+"""The PostgreSQL replica: exactly once. The only importer of psycopg2."""

@@ -1,0 +1,1 @@
+"""Wire formats: from the bytes of Kafka records to columns."""
