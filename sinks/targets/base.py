@@ -23,8 +23,8 @@ class RowChanges:
         partition: where they came from.
         frame: one row per change in log order. ``offset`` Int64; ``deleted`` Boolean; ``key`` Binary: the
             key's bytes on the wire, empty for a table without a key; then ``c0 … cn``: the row after the
-            change, or, for a delete, the row before it. In a table without a key an update stands as two rows of the
-            same offset: the old one deleted, the new one not.
+            change, or, for a delete, the row before it. In a table without a key an update stands as two
+            rows of the same offset: the old one deleted, the new one not.
     """
 
     schema: TableSchema

@@ -26,10 +26,10 @@ def apply_one_by_one(
     rejections: list[Rejection] = []
     for key in keys:
         refused_at: int | None = None
-        for row in changes.of_key(key).iter_slices(1):
-            offset: int = row["offset"].item()
+        for change in changes.of_key(key).partition_by("offset", maintain_order=True):
+            offset: int = change["offset"][0]
             if refused_at is None:
-                reason = apply(RowChanges(changes.schema, changes.partition, row))
+                reason = apply(RowChanges(changes.schema, changes.partition, change))
                 if reason is None:
                     continue
                 refused_at = offset
