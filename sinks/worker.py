@@ -77,9 +77,9 @@ class Worker:
     """Drives one target from the partitions that the consumer group gives it.
 
     Two batches are in flight at most: while the target applies one, in a thread of its own (drivers release
-    the interpreter's lock), the next is consumed and decoded. Under low traffic nothing lingers: what is there is
-    applied at once. After any error nothing remembered is trusted: partitions are claimed again and read from
-    where the target stands.
+    the interpreter's lock), the next is consumed and decoded. Under low traffic nothing lingers: what is
+    there is applied at once. After any error nothing remembered is trusted: partitions are claimed again and
+    read from where the target stands.
 
     Args:
         consumer: member of the sink's group.
@@ -185,6 +185,7 @@ class Worker:
         4. Wait for the batch before to be committed.
         5. Hand this one to the target: dead letters, then rows, then progress.
         """
+        self._status.beat()
         self._claim()
         self._collect()
         self._report_positions()
@@ -194,7 +195,6 @@ class Worker:
             return
         prepared = self._prepare()
         self._settle(None)
-        self._status.set_state(State.RUNNING)
         self._submit(prepared)
 
     def _claim(self) -> None:
@@ -333,6 +333,7 @@ class Worker:
         future.result()
         self._breaker.succeeded()
         self._status.breaker(self._breaker.state)
+        self._status.set_state(State.RUNNING)
 
     def _commit_idle_positions(self) -> None:
         """When idle, store positions past transaction markers, so that a drained pipe shows no lag."""
@@ -340,7 +341,7 @@ class Worker:
         if self._applying is not None or idle < _IDLE_COMMIT_SECONDS:
             return
         self._store_ends()
-        self._status.set_state(State.IDLE)
+        self._status.set_state(State.RUNNING)
 
     def _store_ends(self) -> None:
         ends, self._polled.ends = self._polled.ends, {}
