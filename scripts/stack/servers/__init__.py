@@ -1,0 +1,1 @@
+"""What each server of the stack needs: its files, its command line, its proof of life."""
