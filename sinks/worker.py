@@ -168,8 +168,8 @@ class Worker:
             self._fail(unknown)
             raise unknown from error
         finally:
-            self._executor.shutdown(wait=False, cancel_futures=True)
             self._consumer.close()
+            self._executor.shutdown(wait=False, cancel_futures=True)
             self._target.close()
 
     def _fail(self, error: CdcError) -> None:
