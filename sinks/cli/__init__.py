@@ -1,1 +1,5 @@
-"""The command line, ``cdc``."""
+"""The command ``cdc``."""
+
+from sinks.cli.main import main
+
+__all__ = ["main"]

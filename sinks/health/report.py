@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from typing import Annotated
 
@@ -174,3 +175,8 @@ class Report(Value):
         answers = [self.kafka_reachable, self.connector.reachable, self.source.reachable]
         answers += [sink.target_reachable or sink.state is not State.STOPPED for sink in self.sinks]
         return 1 if any(answers) else 3
+
+
+def schema() -> str:
+    """Return the JSON schema of :class:`Report`, as docs/health.schema.json holds it."""
+    return json.dumps(Report.model_json_schema(mode="serialization"), indent=2) + "\n"

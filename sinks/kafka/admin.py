@@ -22,7 +22,11 @@ _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _NEWEST = OffsetSpec.max_timestamp()  # type: ignore[no-untyped-call]
 _GONE = frozenset(
-    {ck.KafkaError.UNKNOWN_TOPIC_OR_PART, ck.KafkaError._UNKNOWN_PARTITION}  # noqa: SLF001 (the library's name)
+    {
+        ck.KafkaError.UNKNOWN_TOPIC_OR_PART,
+        ck.KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 (the library's names for local errors)
+        ck.KafkaError._NOENT,  # noqa: SLF001 (no partition asked about has a leader)
+    }
 )
 
 
