@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from sinks.errors import FatalError, OutageError, RejectedError
+from sinks.errors import FatalError, FencedError, OutageError, RejectedError
 from sinks.targets.postgres import connection, migrations, state
 from sinks.targets.postgres.apply import Writer
 from sinks.targets.postgres.options import PostgresOptions
@@ -169,7 +169,7 @@ class PostgresTarget:
             if partition in self._lost:
                 raise OutageError("the session of the claim is lost: claim again", where=str(partition))
             if partition not in self._leases:
-                raise FatalError("the partition was not claimed", where=str(partition))
+                raise FencedError("the partition is not claimed, or was released", where=str(partition))
 
     def _migrate(self, cursor: Cursor) -> None:
         files = migrations.load(migrations.directory())
