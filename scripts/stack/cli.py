@@ -1,5 +1,6 @@
 """The commands."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -102,8 +103,6 @@ def _known(stack: Stack, name: str) -> Stack:
 
 
 def _environment(stack: Stack) -> dict[str, str]:
-    import os
-
     return {**os.environ, "CDC_HOME": str(stack.layout.home)}
 
 

@@ -1,8 +1,11 @@
 """The addresses and passwords by which everybody else finds the servers."""
 
 import json
+from typing import Any
 
+from stack.errors import StackError
 from stack.files import write_whole
+from stack.layout import Layout
 from stack.servers.base import HOST, Context
 from stack.servers.postgres import Postgres
 from stack.servers.registry import CONFLUENT_API
@@ -28,3 +31,14 @@ def write(context: Context, postgres: Postgres) -> None:
         "sinks": [{"name": name, "url": context.url(f"sink-{name}")} for name in SINKS],
     }
     write_whole(context.layout.endpoints, json.dumps(content, indent=2) + "\n", 0o600)
+
+
+def read(layout: Layout) -> dict[str, Any]:
+    """Read endpoints.json."""
+    try:
+        content: dict[str, Any] = json.loads(layout.endpoints.read_text())
+    except OSError as error:
+        raise StackError(
+            "there is no endpoints.json: the stack was never up", "Run scripts/up first."
+        ) from error
+    return content

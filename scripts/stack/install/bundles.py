@@ -4,7 +4,6 @@ import shutil
 import subprocess
 import tarfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 from stack.errors import StackError
@@ -18,7 +17,8 @@ from stack.progress import Reporter
 
 NODE_SOURCES = HERE / "elasticsearch-node"
 CONVERTER_SOURCES = REPO / "connect" / "converter"
-LAYOUT_OF_BUNDLES = b"1"
+OF_THE_RUNTIME = ("kafka-clients", "connect-api", "connect-json", "slf4j-api")
+LAYOUT_OF_BUNDLES = b"2"
 JAVA_WRAPPER = """#!/bin/sh
 # This JDK is of another Debian release than the machine: it runs with that release's own C library.
 root={root}
@@ -68,7 +68,7 @@ class Installer:
             return
         fetched = aside / "fetched"
         maven.fetch(self._layout, pin, self.java(), fetched, self._reporter)
-        arrange: dict[str, Callable[[Path, Path], None]] = {
+        arrange = {
             "kafka": self._kafka,
             "connect-plugins": self._connect_plugins,
             "registry": self._registry,
@@ -88,6 +88,9 @@ class Installer:
         converter = aside / "avro-converter"
         fetched.rename(converter)
         self._compile(CONVERTER_SOURCES, [converter], converter / "null-keeping-converter.jar", release=17)
+        for prefix in OF_THE_RUNTIME:
+            for jar in converter.glob(f"{prefix}-*.jar"):
+                jar.unlink()
 
     def _registry(self, fetched: Path, aside: Path) -> None:
         for archive in fetched.glob("*.tar.gz"):

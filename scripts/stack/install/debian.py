@@ -109,7 +109,8 @@ class _Apt:
         newer = [version for version in offered if _numbers(version) >= _numbers(series)]
         if not newer:
             raise StackError(
-                f"Debian {self._suite} no longer has {pin.name} {pin.version} (it has: {', '.join(offered) or 'none'})",
+                f"Debian {self._suite} no longer has {pin.name} {pin.version}"
+                f" (it has: {', '.join(offered) or 'none'})",
                 f"Install mysqld 8.4 or newer by hand, or pin what is there in {LOCK_NAME}.",
             )
         reporter.say(
@@ -128,9 +129,10 @@ class _Apt:
             run(["apt-get", "-o", "APT::Update::Error-Mode=any", *arguments], env=self._env, log=self.log)
         except StackError as error:
             raise StackError(
-                f"apt-get {arguments[0]} failed for Debian {self._suite}: the mirror could not be reached or verified",
-                f"Check the network and the machine's apt sources, then run `up` again; {self.log.name} has the"
-                " details.",
+                f"apt-get {arguments[0]} failed for Debian {self._suite}:"
+                " the mirror could not be reached or verified",
+                f"Check the network and the machine's apt sources, then run `up` again; {self.log.name} has"
+                " the details.",
             ) from error
 
 

@@ -37,8 +37,9 @@ class Context:
 class Server(ABC):
     """One server.
 
-    `prepare` makes its data folder and configuration (idempotent), `launch` says how to start it, `answers` is true
-    once it serves requests, `settle` does what must be done to a serving one before others use it (idempotent).
+    `prepare` makes its data folder and configuration (idempotent), `launch` says how to start it, `answers` is
+    true once it serves requests, `settle` does what must be done to a serving one before others use it
+    (idempotent).
     """
 
     name: ClassVar[str]
@@ -75,9 +76,11 @@ class Server(ABC):
 
     def settle(self) -> None:
         """Do what must be done before others use it."""
+        return
 
     def wipe(self) -> None:
         """Remove what lies outside the instance's folder."""
+        return
 
 
 def http_ok(url: str, seconds: float = 5) -> bool:

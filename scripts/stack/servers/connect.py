@@ -98,7 +98,7 @@ class Connectors:
                 raise StackError(f"connector {name} does not run: {why}", "connect.log has the details.")
             time.sleep(0.2)
 
-    def _ask(self, method: str, path: str, body: object = None) -> Any:
+    def _ask(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(  # noqa: S310 - an address of our own
             self._url + path, data, {"Content-Type": "application/json"}, method=method

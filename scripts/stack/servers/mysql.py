@@ -1,5 +1,6 @@
 """MySQL, the source: row-based binlog with GTIDs."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -83,7 +84,7 @@ class MySQL(Server):
         """Apply sql/mysql: whatever changed since the last time."""
         for path in sorted((REPO / "sql" / "mysql").glob("[0-9]*.sql")):
             text = _filled(path, self.variables())
-            digest = str(hash_of(text))
+            digest = hashlib.sha256(text.encode()).hexdigest()
             if self.context.state.applied(path.name) == digest:
                 continue
             self._apply(path, text)
@@ -98,11 +99,17 @@ class MySQL(Server):
             "CDC_MYSQL_SHOP_PASSWORD": password("mysql-shop"),
         }
 
-    def connect(self, **options: Any) -> "pymysql.Connection[Any]":
+    def connect(self, *, client_flag: int = 0, autocommit: bool = False) -> "pymysql.Connection[Any]":
         """Connect as root."""
         password = self.context.state.password("mysql-root")
         return pymysql.connect(
-            host=HOST, port=self.port(), user="root", password=password, connect_timeout=5, **options
+            host=HOST,
+            port=self.port(),
+            user="root",
+            password=password,
+            connect_timeout=5,
+            client_flag=client_flag,
+            autocommit=autocommit,
         )
 
     @property
@@ -167,10 +174,3 @@ def _filled(path: Path, variables: dict[str, str]) -> str:
     for name, value in variables.items():
         text = text.replace(f"${{{name}}}", value)
     return text
-
-
-def hash_of(text: str) -> str:
-    """Digest a text."""
-    import hashlib
-
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""PostgreSQL, the replica: it refuses to run as root, and then runs as nobody in a folder that nobody can reach."""
+"""PostgreSQL, the replica. It refuses to run as root: then it runs as nobody, where nobody may reach it."""
 
 import hashlib
 import os
