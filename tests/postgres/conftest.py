@@ -63,14 +63,14 @@ def query(dsn: str) -> Iterator[Callable[..., list[tuple[Any, ...]]]]:
 
 
 class MakeTarget(Protocol):
-    def __call__(self, name: str = ..., **options: Any) -> PostgresTarget: ...
+    def __call__(self, name: str = ..., **arguments: Any) -> PostgresTarget: ...  # noqa: ANN401
 
 
 @pytest.fixture
 def make_target(dsn: str) -> Iterator[MakeTarget]:
     made: list[PostgresTarget] = []
 
-    def make(name: str = "", **arguments: Any) -> PostgresTarget:
+    def make(name: str = "", **arguments: Any) -> PostgresTarget:  # noqa: ANN401
         made.append(PostgresTarget(name or f"s{secrets.token_hex(6)}", dsn, **arguments))
         return made[-1]
 
@@ -107,3 +107,11 @@ class Sink:
 @pytest.fixture
 def sink(make_target: MakeTarget) -> Sink:
     return Sink(make_target(), P0)
+
+
+def terminate(query: Callable[..., Any], sink: str) -> None:
+    """End the session of a sink's target, as an administrator would."""
+    query(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = %s",
+        f"cdc-sink {sink}",
+    )

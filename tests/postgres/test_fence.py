@@ -14,10 +14,12 @@ from sinks.errors import CdcError, FatalError, FencedError, OutageError
 from sinks.targets.base import Batch, Claim
 from sinks.targets.postgres import PostgresOptions, PostgresTarget, Step
 from tests.postgres.changes import INT, changes, table
-from tests.postgres.conftest import P0, TOPIC_ID, MakeTarget, Sink
+from tests.postgres.conftest import P0, TOPIC_ID, MakeTarget, Sink, terminate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from sinks.targets.base import Segment
 
 pytestmark = pytest.mark.stack
 
@@ -65,13 +67,13 @@ class Frozen:
             self.stopped.set()
             assert self.let_go.wait(60)
 
-    def apply(self, *segments: Any) -> None:
+    def apply(self, *segments: Segment) -> None:
         self._step = self._frozen_at
         self._thread = threading.Thread(target=self._run, args=segments)
         self._thread.start()
         assert self.stopped.wait(30)
 
-    def _run(self, *segments: Any) -> None:
+    def _run(self, *segments: Segment) -> None:
         try:
             self.sink.apply(*segments)
         except CdcError as error:
@@ -161,16 +163,9 @@ def test_a_partition_that_is_not_claimed_is_not_written(make_target: MakeTarget)
         target.apply(Batch([], {P0: Progress(1)}), lambda _: None)
 
 
-def terminate(query: Callable[..., Any], target: PostgresTarget) -> None:
-    query(
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = %s",
-        f"cdc-sink {target.name}",
-    )
-
-
 def test_a_lost_session_has_to_claim_again(sink: Sink, query: Callable[..., Any]) -> None:
     sink.apply()
-    terminate(query, sink.target)
+    terminate(query, sink.target.name)
     for _ in range(2):
         with pytest.raises(OutageError):
             sink.apply()
@@ -180,7 +175,7 @@ def test_a_lost_session_has_to_claim_again(sink: Sink, query: Callable[..., Any]
     sink.apply()
 
 
-def test_a_server_that_is_not_there_is_an_outage(make_target: MakeTarget) -> None:
+def test_a_server_that_is_not_there_is_an_outage() -> None:
     target = PostgresTarget("nowhere", "host=127.0.0.1 port=1 dbname=x password=hush")
     for call in (target.ping, target.stored, lambda: target.claim([Claim(P0, TOPIC_ID, 1)])):
         with pytest.raises(OutageError) as error:

@@ -33,7 +33,7 @@ ROWS: list[tuple[Any, ...]] = [
 def test_any_log_leaves_the_same_multiset(
     make_target: MakeTarget, query: Callable[..., Any], seed: int
 ) -> None:
-    chance = random.Random(seed)  # noqa: S311 (a test's data)
+    chance = random.Random(seed)
     schema = table(f"multiset_{seed}", COLUMNS)
     sink = Sink(make_target(options=PostgresOptions(direct_cells=chance.choice([0, 10_000]))), P0)
     there: Counter[int] = Counter()

@@ -34,12 +34,12 @@ POISON: list[tuple[str, MysqlType, Any, str]] = [
 
 @pytest.mark.parametrize("direct", [True, False], ids=["literals", "staged"])
 @pytest.mark.parametrize(("name", "type_", "value", "code"), POISON, ids=[p[0] for p in POISON])
-def test_one_bad_row(
+def test_one_bad_row(  # noqa: PLR0917 (fixtures and parameters)
     make_target: MakeTarget,
     query: Callable[..., Any],
     name: str,
     type_: MysqlType,
-    value: Any,
+    value: object,
     code: str,
     *,
     direct: bool,
@@ -100,7 +100,7 @@ def test_a_refused_change_that_is_overtaken_in_the_batch_is_never_written(
 
 def test_many_bad_rows_among_many(sink: Sink, query: Callable[..., Any]) -> None:
     seed = 20261123
-    bad = set(random.Random(seed).sample(range(5000), 40))  # noqa: S311 (a test's data)
+    bad = set(random.Random(seed).sample(range(5000), 40))
     schema = table("many", {"id": INT, "v": TEXT}, ["id"])
     sink.apply(changes(schema, [(i, "+", (i, "\0" if i in bad else "x")) for i in range(5000)]))
     assert {r.offset for r in sink.parked} == bad

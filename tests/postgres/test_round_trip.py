@@ -93,7 +93,7 @@ VALUES: list[tuple[MysqlType, list[Any], str]] = [
 ]
 
 
-def expected(type_: MysqlType, value: Any) -> Any:
+def expected(type_: MysqlType, value: Any) -> object:  # noqa: ANN401
     match type_.name:
         case "DECIMAL" | "YEAR" | "JSON":
             return {"1e2": "100"}.get(str(value), str(value))
@@ -111,7 +111,7 @@ def expected(type_: MysqlType, value: Any) -> Any:
             return value
 
 
-def same(value: Any, arrived: Any) -> bool:
+def same(value: object, arrived: Any) -> bool:  # noqa: ANN401
     if isinstance(arrived, memoryview):
         arrived = bytes(arrived)
     if isinstance(value, float):
@@ -163,13 +163,14 @@ def test_keys_of_other_types(
 ) -> None:
     sink = Sink(make_target(options=PostgresOptions(direct_cells=10**6 if direct else 0)), P0)
     type_ = MysqlType(name, {"DECIMAL": 10, "BIT": 10}.get(name, 20), 2 if name == "DECIMAL" else None)
-    values: list[Any] = {
+    given: dict[str, list[Any]] = {
         "VARBINARY": [b"a", b"b\0"],
         "DECIMAL": ["1.10", "-2.00"],
         "DATE": [dt.date(2024, 1, 1), dt.date(2024, 1, 2)],
         "TIME": [1, -1],
         "BIT": [b"\x01\x00", b"\x00\x02"],
-    }.get(name, ["a'b\\", 'B"\n'])
+    }
+    values = given.get(name, ["a'b\\", 'B"\n'])
     if name == "TIME":
         type_ = MysqlType("TIME", 6)
     schema = table(f"key_{name}_{direct}".lower(), {"k": type_, "v": INT}, ["k"])

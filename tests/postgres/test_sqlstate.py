@@ -14,18 +14,17 @@ from sinks.targets.postgres.sqlstate import disposed, translated
 
 
 class FakeError(psycopg2.Error):
+    """The driver's own can't be given a code: these shadow its read-only attributes."""
+
+    pgcode: Any = None
+    diag: Any = None
+
     def __init__(self, code: str | None, message: str = "", context: str = "") -> None:
         super().__init__(message)
-        self.__dict__["code"] = code
-        self.__dict__["fake"] = SimpleNamespace(message_primary=message, context=context, column_name=None)
-
-    @property
-    def pgcode(self) -> Any:
-        return self.__dict__["code"]
-
-    @property
-    def diag(self) -> Any:
-        return self.__dict__["fake"]
+        self.pgcode = code
+        self.diag = SimpleNamespace(
+            message_primary=message, context=context, column_name=None, source_file="x.c"
+        )
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sinks.errors import FatalError
 from sinks.mysql_types import postgres_type
+from sinks.targets.postgres.columns import expressions
 from sinks.targets.postgres.identifiers import quoted, stored_name
 from sinks.targets.postgres.migrations import LOCK_SPACE
 from sinks.targets.postgres.sqlstate import MEND_MISSING_TABLE, translated
 
 if TYPE_CHECKING:
+    import polars as pl
     from psycopg2.extensions import cursor as Cursor  # noqa: N812 (the driver's name is lower case)
 
     from sinks.table_schema import Column, TableId, TableSchema
@@ -66,6 +68,11 @@ class Replica:
     def columns(self) -> tuple[str, ...]:
         """The quoted names of the schema's columns, in order."""
         return tuple(quoted(column.name) for column in self.schema.columns)
+
+    @cached_property
+    def rendered(self) -> tuple[pl.Expr, ...]:
+        """Expressions of the schema's columns in a frame, as PostgreSQL reads them."""
+        return tuple(expressions(self.schema))
 
     @cached_property
     def names(self) -> tuple[str, ...]:

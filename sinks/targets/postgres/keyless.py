@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinks.errors import FatalError
-from sinks.targets.postgres.columns import expressions
 from sinks.targets.postgres.rows import DELETED, PRESENT, insert_directly, is_small
 
 if TYPE_CHECKING:
@@ -32,9 +31,8 @@ def write(
     cursor: Cursor, replica: Replica, frame: pl.DataFrame, staging: Staging, options: PostgresOptions
 ) -> None:
     """Apply inserted and deleted rows; a deleted row that is not there is logged, without its values."""
-    rendered = expressions(replica.schema)
     if not frame["deleted"].any():
-        rows = frame.select(rendered)
+        rows = frame.select(replica.rendered)
         if is_small(frame, options):
             insert_directly(cursor, replica, rows)
         else:
@@ -46,7 +44,7 @@ def write(
                 )
         return
     op = pl.when("deleted").then(pl.lit(DELETED)).otherwise(pl.lit(PRESENT)).alias("op")
-    with staging.filled(cursor, replica, frame.select(op, *rendered)) as stage:
+    with staging.filled(cursor, replica, frame.select(op, *replica.rendered)) as stage:
         cursor.execute(_balance(replica, stage))
         due, done = cursor.fetchone() or (0, 0)
     if due > done:

@@ -8,11 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinks.targets.postgres.columns import expressions
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from psycopg2.extensions import cursor as Cursor  # noqa: N812 (the driver's name is lower case)
 
     from sinks.targets.postgres.ddl import Replica
@@ -49,28 +45,32 @@ def insert_directly(cursor: Cursor, replica: Replica, rows: pl.DataFrame, *, suf
         rows: all columns, rendered.
         suffix: what to do on conflict.
     """
-    values = _tuples(cursor, rows.cast(pl.String).rows())
-    cursor.execute(f"INSERT INTO {replica.relation} ({', '.join(replica.columns)}) VALUES {values}{suffix}")
+    cursor.execute(
+        f"INSERT INTO {replica.relation} ({', '.join(replica.columns)})"
+        f" VALUES {_literals(cursor, rows)}{suffix}"
+    )
 
 
 def _write_directly(cursor: Cursor, replica: Replica, frame: pl.DataFrame) -> None:
-    rendered = expressions(replica.schema)
-    deleted = frame.filter("deleted")
-    if deleted.height:
-        keys = deleted.select(rendered[i] for i in replica.schema.key_indices).cast(pl.String).rows()
+    deletes = int(frame["deleted"].sum())
+    if deletes:
+        gone = frame.filter("deleted") if deletes < frame.height else frame
+        keys = gone.select(replica.rendered[i] for i in replica.schema.key_indices)
         names = ", ".join(replica.columns[i] for i in replica.schema.key_indices)
-        cursor.execute(f"DELETE FROM {replica.relation} WHERE ({names}) IN ({_tuples(cursor, keys)})")
-    if deleted.height < frame.height:
-        rows = frame.filter(~pl.col("deleted")).select(rendered)
-        insert_directly(cursor, replica, rows, suffix=_on_conflict(replica))
+        cursor.execute(f"DELETE FROM {replica.relation} WHERE ({names}) IN ({_literals(cursor, keys)})")
+    if deletes < frame.height:
+        come = frame.filter(~pl.col("deleted")) if deletes else frame
+        insert_directly(cursor, replica, come.select(replica.rendered), suffix=_on_conflict(replica))
 
 
-def _tuples(cursor: Cursor, rows: Iterable[tuple[str | None, ...]]) -> str:
-    return ", ".join(cursor.mogrify("%s", (row,)).decode() for row in rows)
+def _literals(cursor: Cursor, rows: pl.DataFrame) -> str:
+    """Return rows as parenthesised lists of quoted literals."""
+    places = ", ".join(["%s"] * rows.height)
+    return cursor.mogrify(places, rows.cast(pl.String).rows()).decode()
 
 
 def _write_staged(cursor: Cursor, replica: Replica, frame: pl.DataFrame, staging: Staging) -> None:
-    rendered = expressions(replica.schema)
+    rendered = replica.rendered
     keys = set(replica.schema.key_indices)
     deletes = int(frame["deleted"].sum())
     if not deletes:

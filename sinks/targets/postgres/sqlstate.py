@@ -53,7 +53,9 @@ _HINTS = {
 }
 
 _VALUE_STARTS = re.compile("[\"'«»„“”\u2018\u2019「:]")
-_COPY_COLUMN = re.compile(r"^COPY \w+, line \d+, column c(\d+)\b")
+_COPY_COLUMN = re.compile(r"^COPY \w+, line \d+, column c(\d+)\b", re.MULTILINE)
+# Source files of PL/pgSQL, PL/Python, PL/Perl: the text is its author's, and may hold anything.
+_LANGUAGES = "pl"
 _OUR_VALUE_ERROR = "22021"
 
 
@@ -68,7 +70,9 @@ def _sentence(error: psycopg2.Error, columns: Sequence[str]) -> str:
     """Describe an error without the values that its text may quote: code, condition, text up to a quote."""
     code = error.pgcode or ""
     text = _VALUE_STARTS.split(error.diag.message_primary or "", maxsplit=1)[0].strip()
-    copied = _COPY_COLUMN.match(error.diag.context or "")
+    if (error.diag.source_file or "").startswith(_LANGUAGES):
+        text = "raised by a trigger"
+    copied = _COPY_COLUMN.search(error.diag.context or "")
     column = error.diag.column_name
     if copied and int(copied[1]) < len(columns):
         column = columns[int(copied[1])]
