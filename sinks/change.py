@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from sinks.errors import RejectedError
+from sinks.errors import FatalError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,11 +40,11 @@ def parse_gtid(gtid: str) -> tuple[str, int]:
     """Split a GTID, ``uuid:number`` or ``uuid:tag:number``, into its source and its transaction number.
 
     Raises:
-        RejectedError: the text is not a GTID.
+        FatalError: the text is not a GTID: changes can't be told apart.
     """
     source, separator, number = gtid.rpartition(":")
-    if not separator or not source or not number.isdigit():
-        raise RejectedError(
+    if not separator or not source or not (number.isascii() and number.isdigit()):
+        raise FatalError(
             "a change carries no usable GTID",
             hint="gtid_mode=ON and enforce_gtid_consistency=ON are required on the source",
         )

@@ -124,32 +124,52 @@ MYSQL_TYPES: Mapping[str, TypeRule] = {
 }
 
 _BIT_OF_ONE = TypeRule(Kind.BOOLEAN, "boolean", {"type": "boolean"})
+# What a statement in the stream may call a type; a snapshot always has MySQL's own name.
 _SYNONYMS = {
-    "INTEGER": "INT",
-    "INTEGER UNSIGNED": "INT UNSIGNED",
-    "NUMERIC": "DECIMAL",
-    "NUMERIC UNSIGNED": "DECIMAL UNSIGNED",
-    "FIXED": "DECIMAL",
-    "DEC": "DECIMAL",
-    "REAL": "DOUBLE",
-    "DOUBLE PRECISION": "DOUBLE",
+    "INT1": "TINYINT",
     "BOOL": "TINYINT",
     "BOOLEAN": "TINYINT",
+    "INT2": "SMALLINT",
+    "INT3": "MEDIUMINT",
+    "MIDDLEINT": "MEDIUMINT",
+    "INT4": "INT",
+    "INTEGER": "INT",
+    "INT8": "BIGINT",
+    "SERIAL": "BIGINT UNSIGNED",
+    "NUMERIC": "DECIMAL",
+    "FIXED": "DECIMAL",
+    "DEC": "DECIMAL",
+    "FLOAT4": "FLOAT",
+    "FLOAT8": "DOUBLE",
+    "REAL": "DOUBLE",
+    "DOUBLE PRECISION": "DOUBLE",
     "NCHAR": "CHAR",
-    "NVARCHAR": "VARCHAR",
-    "NATIONAL CHAR": "CHAR",
-    "NATIONAL VARCHAR": "VARCHAR",
     "CHARACTER": "CHAR",
+    "NATIONAL CHAR": "CHAR",
+    "NATIONAL CHARACTER": "CHAR",
+    "NVARCHAR": "VARCHAR",
+    "NCHAR VARCHAR": "VARCHAR",
+    "NCHAR VARYING": "VARCHAR",
+    "CHAR VARYING": "VARCHAR",
     "CHARACTER VARYING": "VARCHAR",
+    "NATIONAL VARCHAR": "VARCHAR",
+    "NATIONAL CHAR VARYING": "VARCHAR",
+    "NATIONAL CHARACTER VARYING": "VARCHAR",
+    "LONG": "MEDIUMTEXT",
+    "LONG VARCHAR": "MEDIUMTEXT",
+    "LONG VARBINARY": "MEDIUMBLOB",
     "GEOMCOLLECTION": "GEOMETRYCOLLECTION",
 }
+_ATTRIBUTES = {"ZEROFILL", "SIGNED", "UNSIGNED", "BINARY"}
 
 
 def canonical_name(declared: str) -> str:
-    """Return a declared type's key in :data:`MYSQL_TYPES`: upper case, synonyms and ZEROFILL resolved."""
-    words = [word for word in declared.upper().split() if word not in {"ZEROFILL", "SIGNED"}]
-    name = " ".join(words)
-    return _SYNONYMS.get(name, name)
+    """Return a declared type's key in :data:`MYSQL_TYPES`: upper case, synonyms and attributes resolved."""
+    first, *rest = declared.upper().split() or [""]
+    name = " ".join([first, *(word for word in rest if word not in _ATTRIBUTES)])
+    name = _SYNONYMS.get(name, name)
+    # ZEROFILL makes a column UNSIGNED, whether it says so or not.
+    return f"{name} UNSIGNED" if {"UNSIGNED", "ZEROFILL"} & set(rest) else name
 
 
 def rule_of(column_type: MysqlType) -> TypeRule:

@@ -2,7 +2,8 @@
 
 Format: Avro 1.12 specification, "Object Container Files". Polars reads one about fifteen times as fast as
 fastavro reads the payloads one by one. A payload with bytes too many or too few would shift its neighbours
-without an error: so each payload is followed by its ordinal, a last field ``fixed(8)``, and compared.
+without an error: so each payload is followed by a mark and its ordinal, a last field ``fixed(8)``, and
+compared. The mark has no zero byte: bytes that strayed in between would have to look like it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sinks.wire.avro_schema import Schema
 
 GUARD = "__ordinal"
+_MARK = 0x5AC3E12D << 32
 _SYNC = bytes(16)
 _HEADER_BYTES = 5
 """Confluent's wire format: magic byte 0, then the schema id in 4 bytes, big-endian."""
@@ -69,7 +71,7 @@ class BlockReader:
         parts: list[bytes] = []
         for ordinal, value in enumerate(values):
             parts.append(value[_HEADER_BYTES:])
-            parts.append(ordinal.to_bytes(8, "big"))
+            parts.append((_MARK | ordinal).to_bytes(8, "big"))
         body = b"".join(parts)
         block = b"".join((self._header, _varint(len(values)), _varint(len(body)), body, _SYNC))
         try:
@@ -77,6 +79,7 @@ class BlockReader:
             ordinals = frame[GUARD].bin.reinterpret(dtype=pl.Int64, endianness="big")
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, OSError):
             return None
-        if frame.height != len(values) or not (ordinals == pl.int_range(frame.height, eager=True)).all():
+        expected = pl.int_range(_MARK, _MARK + len(values), eager=True)
+        if frame.height != len(values) or not (ordinals == expected).all():
             return None
         return frame.drop(GUARD)

@@ -64,6 +64,33 @@ def _plain(
             return _plain(kind, named, namespace, numbers, depth + 1)
 
 
+def named_types(schema: Schema, namespace: str = "") -> dict[str, Schema]:
+    """Return every named type that the schema defines, by its full name."""
+    if isinstance(schema, list):
+        return {name: of for branch in schema for name, of in named_types(branch, namespace).items()}
+    if not isinstance(schema, dict):
+        return {}
+    found: dict[str, Schema] = {}
+    if schema["type"] in NAMED:
+        full_name = _full_name(schema["name"], schema.get("namespace", namespace))
+        namespace = full_name.rpartition(".")[0]
+        found[full_name] = schema
+    inner = [f["type"] for f in schema.get("fields", ())]
+    inner += [
+        schema[part] for part in ("items", "values", "type") if isinstance(schema.get(part), dict | list)
+    ]
+    for of in inner:
+        found |= named_types(of, namespace)
+    return found
+
+
+def resolved(schema: Schema, named: Mapping[str, Schema], namespace: str) -> Schema:
+    """Return the definition that a field's schema refers to by name, or the schema itself."""
+    if not isinstance(schema, str):
+        return schema
+    return named.get(_full_name(schema, namespace), schema)
+
+
 def _full_name(name: str, namespace: str) -> str:
     return name if "." in name or not namespace else f"{namespace}.{name}"
 

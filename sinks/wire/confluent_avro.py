@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fastavro
-import polars as pl
 
 from sinks.errors import RejectedError
 from sinks.wire.avro_block import BlockReader
-from sinks.wire.avro_schema import Schema, connect_type, non_null, plain
-from sinks.wire.base import Decoded, EnvelopeSchema
-from sinks.wire.envelope_frame import empty_frame, envelope_frame
-from sinks.wire.fields import row_field, unescape
+from sinks.wire.avro_schema import Schema, connect_type, named_types, non_null, plain, resolved
+from sinks.wire.envelope_frame import require_envelope
+from sinks.wire.fields import SOURCE_NAME, WireField, envelope_schema
+from sinks.wire.sieve import sieve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
+
+    import polars as pl
+
+    from sinks.wire.base import Decoded, EnvelopeSchema
 
 MAGIC = 0
 _HEADER_BYTES = 5
@@ -32,8 +35,7 @@ class _Token(NamedTuple):
 @dataclass(frozen=True)
 class _Opened:
     envelope: EnvelopeSchema
-    reader: BlockReader
-    parsed: Schema
+    reader: _Reader
 
 
 class ConfluentAvro:
@@ -45,15 +47,25 @@ class ConfluentAvro:
 
     def __init__(self, schema_text: Callable[[int], str]) -> None:
         self._schema_text = schema_text
+        self._tokens: dict[tuple[bytes | None, bytes], _Token] = {}
         self._opened: dict[_Token, _Opened] = {}
 
     def schema_of(self, key: bytes | None, value: bytes) -> Hashable:
         """See ``Wire``."""
-        return _Token(None if key is None else _schema_id(key, "key"), _schema_id(value, "value"))
+        headers = (None if key is None else key[:_HEADER_BYTES], value[:_HEADER_BYTES])
+        token = self._tokens.get(headers)
+        if token is None:
+            key_id = None if headers[0] is None else _schema_id(headers[0], "key")
+            token = self._tokens[headers] = _Token(key_id, _schema_id(headers[1], "value"))
+        return token
 
     def open(self, token: Hashable) -> EnvelopeSchema:
         """See ``Wire``."""
         return self._open(token).envelope
+
+    def decode(self, token: Hashable, values: Sequence[bytes]) -> Decoded:
+        """See ``Wire``."""
+        return sieve(self._open(token).reader, values)
 
     def _open(self, token: Hashable) -> _Opened:
         assert isinstance(token, _Token)  # noqa: S101  (only schema_of makes tokens)
@@ -63,77 +75,67 @@ class ConfluentAvro:
         return opened
 
     def _load(self, token: _Token) -> _Opened:
-        value_schema = _parsed_json(self._schema_text(token.value_id), token.value_id)
-        fields = {f["name"]: f["type"] for f in value_schema.get("fields", ())}
-        if not {"before", "after", "op", "source"} <= fields.keys():
-            raise RejectedError(f"schema id {token.value_id} is not a Debezium envelope")
-        image, _ = non_null(fields["before"])
-        key: tuple[str, ...] = ()
+        schema = _record(self._schema_text(token.value_id), token.value_id)
+        key: list[str] = []
         if token.key_id is not None:
-            key_schema = _parsed_json(self._schema_text(token.key_id), token.key_id)
-            key = tuple(unescape(f["name"]) for f in key_schema["fields"])
-        columns = []
-        for field in image["fields"]:
-            schema, nullable = non_null(field["type"])
-            semantic, parameters = connect_type(schema)
-            columns.append(
-                row_field(field["name"], semantic=semantic, parameters=parameters, nullable=nullable)
-            )
+            key = [f["name"] for f in _record(self._schema_text(token.key_id), token.key_id)["fields"]]
         try:
-            parsed = fastavro.parse_schema(plain(value_schema))
-        except (fastavro.schema.SchemaParseException, fastavro.schema.UnknownType) as error:
+            return _Opened(envelope_schema(_row_fields(schema), key), _Reader(schema))
+        except (fastavro.schema.SchemaParseException, KeyError, TypeError, AttributeError) as error:
             raise RejectedError(f"schema id {token.value_id} is not valid Avro") from error
-        return _Opened(EnvelopeSchema(tuple(columns), key), BlockReader(value_schema), parsed)
-
-    def decode(self, token: Hashable, values: Sequence[bytes]) -> Decoded:
-        """See ``Wire``. A block that does not fit is halved until only its bad records are left."""
-        opened = self._open(token)
-        refused: dict[int, str] = {}
-        frames: list[pl.DataFrame] = []
-        spans = [(0, len(values))]
-        while spans:
-            start, end = spans.pop()
-            frame = opened.reader.read(values[start:end])
-            if frame is not None:
-                frames.append(envelope_frame(frame, start))
-            elif end - start > 1:
-                middle = (start + end) // 2
-                spans += [(middle, end), (start, middle)]
-            else:
-                record = _read_one(opened.parsed, values[start])
-                if isinstance(record, str):
-                    refused[start] = record
-                else:
-                    single = pl.DataFrame([record], schema=opened.reader.schema)
-                    frames.append(envelope_frame(single, start))
-        return Decoded(pl.concat(frames) if frames else empty_frame(), refused)
 
 
-def _schema_id(record: bytes, part: str) -> int:
-    if len(record) < _HEADER_BYTES or record[0] != MAGIC:
+class _Reader:
+    """See ``RecordReader``."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._parsed = fastavro.parse_schema(plain(schema))
+        self._block = BlockReader(schema)
+        self.schema = self._block.schema
+
+    def read(self, values: Sequence[bytes]) -> pl.DataFrame | None:
+        return self._block.read(values)
+
+    def read_one(self, value: bytes) -> dict[str, Any] | str:
+        stream = io.BytesIO(value)
+        stream.seek(_HEADER_BYTES)
+        try:
+            record: Any = fastavro.schemaless_reader(stream, self._parsed, None)
+        except Exception as error:  # noqa: BLE001  (fastavro raises whatever the bytes lead it to)
+            return f"not readable by its schema ({type(error).__name__})"
+        left = len(value) - stream.tell()
+        if left:
+            return f"{left} bytes follow the end of the record"
+        return dict(record)
+
+
+def _row_fields(envelope: Schema) -> Iterator[WireField]:
+    named = named_types(envelope)
+    types = {f["name"]: non_null(f["type"])[0] for f in envelope["fields"]}
+    source = resolved(types.get("source"), named, envelope.get("namespace", ""))
+    require_envelope(types.keys(), {f["name"] for f in source["fields"]} if source else ())
+    row = types["before"]
+    for field in row["fields"]:
+        schema, nullable = non_null(field["type"])
+        definition = resolved(schema, named, row.get("namespace", envelope.get("namespace", "")))
+        semantic, parameters = connect_type(definition)
+        if definition is not schema:
+            # The type was defined for another column: its name is not this one's.
+            parameters = {of: value for of, value in parameters.items() if of != SOURCE_NAME}
+        yield WireField(field["name"], semantic, parameters, nullable)
+
+
+def _schema_id(header: bytes, part: str) -> int:
+    if len(header) < _HEADER_BYTES or header[0] != MAGIC:
         raise RejectedError(f"the {part} is not in Confluent's Avro wire format")
-    return int.from_bytes(record[1:_HEADER_BYTES], "big")
+    return int.from_bytes(header[1:], "big")
 
 
-def _parsed_json(text: str, schema_id: int) -> Schema:
+def _record(text: str, schema_id: int) -> Schema:
     try:
         parsed = json.loads(text)
     except ValueError as error:
         raise RejectedError(f"schema id {schema_id} is not JSON") from error
-    if not isinstance(parsed, dict):
+    if not isinstance(parsed, dict) or not isinstance(parsed.get("fields"), list):
         raise RejectedError(f"schema id {schema_id} is not a record")
     return parsed
-
-
-def _read_one(parsed: Schema, value: bytes) -> dict[str, Any] | str:
-    """Return one value as fastavro reads it, to its last byte, or the reason why it can't."""
-    stream = io.BytesIO(value)
-    stream.seek(_HEADER_BYTES)
-    try:
-        record: Any = fastavro.schemaless_reader(stream, parsed, None)
-    except Exception as error:  # noqa: BLE001  (fastavro raises whatever the bytes lead it to)
-        return f"not readable by its schema ({type(error).__name__})"
-    left = len(value) - stream.tell()
-    if left:
-        return f"{left} bytes follow the end of the record"
-    return dict(record)
