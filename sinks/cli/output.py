@@ -35,10 +35,15 @@ def tell_error(error: CdcError) -> None:
     """Print what failed, where, and the mend on stderr."""
     out = console(stderr=True)
     where = f" [{error.where}]" if error.where else ""
-    out.print(Text.assemble(("error: ", "bold red"), redacted(error.what + where)), soft_wrap=True)
+    out.print(Text.assemble(("error: ", "bold red"), _line(error.what + where)), soft_wrap=True)
     if error.hint:
         hint = error.hint[:1].upper() + error.hint[1:]
-        out.print(Text.assemble(("  → ", "bold"), redacted(hint)), soft_wrap=True)
+        out.print(Text.assemble(("  → ", "bold"), _line(hint)), soft_wrap=True)
+
+
+def _line(text: str) -> str:
+    """Return a text without passwords; its line breaks are kept only where it is a list."""
+    return redacted(text if "\n  - " in text else " ".join(text.split()))
 
 
 def duration(seconds: float) -> str:

@@ -55,15 +55,22 @@ class Survey:
         config: where everything is.
         sinks: which sinks are asked about.
         open_target: makes a sink's target.
+        kafka: asks the brokers; made from the configuration if not given.
     """
 
     def __init__(
-        self, config: Config, sinks: Sequence[SinkConfig], open_target: Callable[[SinkConfig], Target]
+        self,
+        config: Config,
+        sinks: Sequence[SinkConfig],
+        open_target: Callable[[SinkConfig], Target],
+        kafka: KafkaAdmin | None = None,
     ) -> None:
         self._config = config
         self._sinks = sinks
         self._open_target = open_target
-        self._kafka = KafkaAdmin(config.kafka.bootstrap, config.kafka.client_options())
+        if kafka is None:
+            kafka = KafkaAdmin(config.kafka.bootstrap, config.kafka.client_options())
+        self._kafka = kafka
 
     def positions(self) -> dict[str, SinkPosition]:
         """Ask targets and Kafka how far each sink is."""
@@ -124,24 +131,31 @@ class Survey:
         return self._kafka.partitions(prefix=self._config.kafka.topic_prefix)
 
     def _stored(self, sink: SinkConfig) -> Mapping[TopicPartition, Stored]:
+        """Return what the target holds of the tables that the sink takes."""
         target = self._open_target(sink)
         try:
             target.ping()
-            return target.stored()
+            return {
+                partition: held for partition, held in target.stored().items() if self._takes(sink, partition)
+            }
         finally:
             target.close()
 
     def _remaining(
         self, sink: SinkConfig, partitions: Sequence[TopicPartition], stored: Mapping[TopicPartition, Stored]
     ) -> Mapping[TopicPartition, Remaining]:
-        prefix = f"{self._config.kafka.topic_prefix}."
         return self._kafka.remaining(
             {
                 partition: stored[partition].progress.next_offset if partition in stored else 0
                 for partition in partitions
-                if sink.selection.takes(TableId(*partition.topic.removeprefix(prefix).split(".", 1)))
+                if self._takes(sink, partition)
             }
         )
+
+    def _takes(self, sink: SinkConfig, partition: TopicPartition) -> bool:
+        """Tell by the topic's name; good enough to show a lag."""
+        table = partition.topic.removeprefix(f"{self._config.kafka.topic_prefix}.")
+        return sink.selection.takes(TableId(*table.split(".", 1))) if "." in table else False
 
     def _connector(self) -> ConnectorStatus | None:
         with ConnectApi(self._config.connect.url) as connect:

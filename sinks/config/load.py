@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from sinks.config.model import Config, is_secret
+from sinks.config.model import Config, Sink, is_secret
 from sinks.config.problems import (
     InvalidConfigError,
     Problem,
@@ -105,6 +105,7 @@ def load(path: Path | None = None, *, environ: Mapping[str, str], cwd: Path) -> 
     home = base / (environ.get("CDC_HOME") or ".stack")
     _read_endpoints(home / "endpoints.json", _shown(home / "endpoints.json", cwd), gathered)
     _read_environment(environ, cwd, gathered)
+    gathered.problems += _same_addresses(gathered.tree.get("sinks"))
     sources = _shown(file, cwd) if file is not None else FILE_NAME
     try:
         config = Config.model_validate(gathered.tree)
@@ -114,6 +115,17 @@ def load(path: Path | None = None, *, environ: Mapping[str, str], cwd: Path) -> 
     if gathered.problems:
         raise InvalidConfigError(gathered.problems)
     return Loaded(config, gathered.origins, file, home)
+
+
+def _same_addresses(sinks: object) -> Iterator[Problem]:
+    """Find sinks whose workers would listen at one address; seen here so that no other problem hides it."""
+    taken: dict[object, str] = {}
+    for name, sink in sinks.items() if isinstance(sinks, dict) else ():
+        address = sink.get("http", Sink().http) if isinstance(sink, dict) else name
+        other = taken.setdefault(address, name)
+        if other != name:
+            what = f"is the same address as that of sinks.{other}, {address}"
+            yield Problem(f"sinks.{name}.http", what, "Give each sink an address of its own")
 
 
 def _file(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:

@@ -273,17 +273,6 @@ class Config(Section):
         }
         return {**data, "sinks": named}
 
-    @model_validator(mode="after")
-    def _one_address_each(self) -> Self:
-        by_address: dict[str, str] = {}
-        for name, sink in self.sinks.items():
-            other = by_address.setdefault(sink.http, name)
-            if other != name and sink.bind[1]:
-                raise ValueError(
-                    f"sinks.{other}.http and sinks.{name}.http are the same address, {sink.http}"
-                )
-        return self
-
 
 def is_secret(path: tuple[str, ...]) -> bool:
     """Tell whether the value at ``path`` is a secret, whatever the type of its sink."""

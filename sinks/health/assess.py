@@ -171,7 +171,8 @@ def _of_sink(sink: SinkReport, thresholds: Thresholds) -> list[Finding]:
             Finding(
                 subject=subject,
                 what=f"its target, {sink.type}, can't be used: {sink.target_error.what}",
-                hint=sink.target_error.hint or "The worker goes on by itself once the target is back",
+                hint=_sentence(sink.target_error.hint)
+                or "The worker goes on by itself once the target is back",
             )
         )
     findings += _of_worker(sink, subject)
@@ -189,7 +190,7 @@ def _of_sink(sink: SinkReport, thresholds: Thresholds) -> list[Finding]:
 
 def _of_worker(sink: SinkReport, subject: str) -> list[Finding]:
     why = f": {sink.error.what}" if sink.error is not None else ""
-    hint = sink.error.hint if sink.error is not None else ""
+    hint = _sentence(sink.error.hint) if sink.error is not None else ""
     match sink.state:
         case State.RUNNING | State.IDLE:
             return []
@@ -245,7 +246,7 @@ def _of_connector(connector: ConnectorReport, facts: Facts, thresholds: Threshol
 
 def _of_source(source: SourceReport) -> list[Finding]:
     if source.error is not None:
-        return [Finding(subject="source", what=source.error.what, hint=source.error.hint)]
+        return [Finding(subject="source", what=source.error.what, hint=_sentence(source.error.hint))]
     if source.gtid_mode != "ON":
         hint = "gtid_mode=ON and enforce_gtid_consistency=ON are required"
         return [Finding(subject="source", what=f"gtid_mode is {source.gtid_mode}", hint=hint)]
@@ -293,7 +294,11 @@ def _summary(sinks: Sequence[SinkReport], findings: Sequence[Finding]) -> str:
 def _finding(subject: str, error: CdcError) -> Finding:
     of = ErrorReport.of(error)
     where = f" [{of.where}]" if of.where else ""
-    return Finding(subject=subject, what=of.what + where, hint=of.hint[:1].upper() + of.hint[1:])
+    return Finding(subject=subject, what=of.what + where, hint=_sentence(of.hint))
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _report(error: CdcError | None) -> ErrorReport | None:

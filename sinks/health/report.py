@@ -49,8 +49,9 @@ class ErrorReport(Value):
 
     @classmethod
     def of(cls, error: CdcError) -> ErrorReport:
-        """Take over an error's texts, without passwords."""
-        return cls(what=redacted(error.what), where=redacted(error.where), hint=redacted(error.hint))
+        """Take over an error's texts: one line each, without passwords."""
+        texts = (" ".join(redacted(text).split()) for text in (error.what, error.where, error.hint))
+        return cls(**dict(zip(("what", "where", "hint"), texts, strict=True)))
 
     def __str__(self) -> str:
         return str(CdcError(self.what, where=self.where, hint=self.hint))
