@@ -18,6 +18,7 @@ from sinks.kafka.consumer import PartitionConsumer
 from sinks.kafka.dead_letters import DeadLetters
 from sinks.kafka.topics import Topics
 from sinks.metrics import WorkerMetrics
+from sinks.targets.elasticsearch.options import ElasticsearchOptions
 from sinks.targets.elasticsearch.target import ElasticsearchTarget
 from sinks.targets.postgres.target import PostgresTarget
 from sinks.web import create_app, serve
@@ -44,7 +45,14 @@ def open_target(sink: SinkConfig) -> Target:
     """Make the target of a sink; connects when it is first used."""
     if isinstance(sink, PostgresSink):
         return PostgresTarget(sink.name, sink.dsn.get_secret_value(), state_schema=sink.state_schema)
-    return ElasticsearchTarget(sink.name, sink.url)
+    options = ElasticsearchOptions(
+        connections=sink.connections,
+        api_key=sink.api_key.get_secret_value(),
+        username=sink.user,
+        password=sink.password.get_secret_value(),
+        ca_certs=sink.ca_file,
+    )
+    return ElasticsearchTarget(sink.name, sink.url, options=options)
 
 
 def open_wire(config: Config) -> Wire:

@@ -128,6 +128,7 @@ class Worker:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"apply-{target.name}")
         self._polled = Polled()
         self._progress: dict[TopicPartition, Progress] = {}
+        self._applied: dict[TopicPartition, int] = {}
         self._parked: dict[TopicPartition, int] = {}
         self._generations: dict[TopicPartition, int] = {}
         self._lost: set[TopicPartition] = set()
@@ -215,6 +216,7 @@ class Worker:
                 )
             self._generations[partition] = state.generation
             self._progress[partition] = state.progress
+            self._applied[partition] = state.progress.next_offset
         self._lost -= stored.keys()
         self._consumer.start({p: s.progress.next_offset for p, s in stored.items()})
         self._breaker.succeeded()
@@ -293,6 +295,7 @@ class Worker:
             self._dead_letters.write(prepared.letters(prepared.rejections))
         self._target.apply(prepared.batch, park)
         now_ms = _now_ms()
+        self._applied.update({p: v.next_offset for p, v in prepared.batch.progress.items()})
         self._status.record_applied(prepared.batch.progress, now_ms)
         self._metrics.applied(prepared.batch, self._clock() - started, now_ms)
 
@@ -361,11 +364,12 @@ class Worker:
             return
         self._reported_at = now
         for partition, high in self._consumer.high_watermarks().items():
-            progress = self._progress.get(partition)
-            at_end = self._polled.ends.get(partition, -1) >= high
-            if progress is not None:
-                self._status.record_position(partition, high, at_end=at_end or progress.next_offset >= high)
-        self._consumer.report({p: v.next_offset for p, v in self._progress.items()})
+            read, applied = self._progress.get(partition), self._applied.get(partition)
+            if read is None or applied is None:
+                continue
+            only_markers_left = applied == read.next_offset and self._polled.ends.get(partition, -1) >= high
+            self._status.record_position(partition, high, at_end=only_markers_left or applied >= high)
+        self._consumer.report(dict(self._applied))
 
     def _before_revoke(self, partitions: frozenset[TopicPartition]) -> None:
         """Finish what is in flight while the partitions are still ours; later the fence would refuse it."""
@@ -373,6 +377,7 @@ class Worker:
             wait([self._applying], timeout=self._limits.shutdown_seconds)
         for partition in partitions:
             self._progress.pop(partition, None)
+            self._applied.pop(partition, None)
             self._polled.drop(partition)
         self._status.revoked(partitions)
         self._executor.submit(self._target.release, list(partitions))
@@ -409,6 +414,7 @@ class Worker:
         self._polled = Polled()
         self._executor.submit(self._target.release, list(self._progress))
         self._progress.clear()
+        self._applied.clear()
 
     def _stay_in_group(self) -> None:
         """Poll while nothing is fetched: the group's callbacks run, and its broker may be out as well."""

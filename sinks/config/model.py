@@ -237,7 +237,6 @@ class ElasticsearchSink(Sink):
     api_key: SecretStr = SecretStr("")
     ca_file: str = ""
     connections: Annotated[int, Field(ge=1, le=64)] = 2
-    state_index: Annotated[str, Field(min_length=1)] = "cdc-state"
 
     @model_validator(mode="after")
     def _one_way_to_log_in(self) -> Self:

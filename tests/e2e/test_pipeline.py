@@ -14,8 +14,6 @@ from tests.e2e import traffic
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from stack import Stack
 
     from tests.e2e.stores import Stores
@@ -32,18 +30,19 @@ def database(stores: Stores) -> str:
     return name
 
 
-def equal(stores: Stores, database: str, *tables: str, search: bool = True) -> Callable[[], str]:
-    """A condition that is empty once the tables are the same in all three stores."""
-    return lambda: "; ".join(
-        said for table in tables if (said := stores.differences(database, table, search=search))
-    )
-
-
 def wait_equal(
     stores: Stores, database: str, *tables: str, search: bool = True, deadline: float = 60
 ) -> None:
-    said = equal(stores, database, *tables, search=search)
-    wait_until(lambda: not said(), deadline, said)
+    """Wait until the tables are the same in all three stores; say how they differ if they never are."""
+
+    def differences() -> str:
+        found = (stores.differences(database, table, search=search) for table in tables)
+        return "; ".join(filter(None, found))
+
+    try:
+        wait_until(lambda: not differences(), deadline, every=0.1)
+    except AssertionError:
+        pytest.fail(differences() or "equal, but too late")
 
 
 def test_one_insert_two_updates_three_deletes_arrive(stores: Stores, database: str) -> None:
@@ -154,7 +153,8 @@ def test_a_table_of_300_columns_and_a_value_of_a_megabyte(stores: Stores, databa
 
 def test_names_that_need_quotes(stores: Stores, database: str) -> None:
     stores.execute(
-        f'CREATE TABLE {database}.`select` (`order` INT PRIMARY KEY, `a-b` INT, `a_b` INT, `Ünï` INT, `q"x` INT)',
+        f"CREATE TABLE {database}.`select`"
+        ' (`order` INT PRIMARY KEY, `a-b` INT, `a_b` INT, `Ünï` INT, `q"x` INT)',
         f"INSERT INTO {database}.`select` VALUES (1, 2, 3, 4, 5)",
     )
     wait_equal(stores, database, "select")
