@@ -1,0 +1,41 @@
+"""The suite runs over every target."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.builders import INT, VARCHAR, table
+from tests.contract.harness import ElasticsearchHarness, Harness, MemoryHarness, PostgresHarness
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sinks.table_schema import TableSchema
+
+
+@pytest.fixture(
+    params=[
+        "memory",
+        pytest.param("postgres", marks=pytest.mark.stack),
+        pytest.param("elasticsearch", marks=pytest.mark.stack),
+    ]
+)
+def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
+    made: Harness
+    match request.param:
+        case "postgres":
+            made = PostgresHarness(request.getfixturevalue("endpoints")["postgres"]["dsn"])
+        case "elasticsearch":
+            made = ElasticsearchHarness(request.getfixturevalue("elasticsearch_url"))
+        case _:
+            made = MemoryHarness()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def items() -> TableSchema:
+    return table("items", {"id": INT, "name": VARCHAR}, ["id"], database=f"shop_{secrets.token_hex(4)}")
