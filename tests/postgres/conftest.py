@@ -17,6 +17,8 @@ from sinks.targets.postgres import PostgresTarget
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from psycopg2.extensions import connection
+
     from sinks.targets.base import Rejection, Segment
 
 P0 = TopicPartition("cdc.shop.t", 0)
@@ -25,6 +27,7 @@ TOPIC_ID = "id-1"
 
 @pytest.fixture(scope="session")
 def postgres_dsn(request: pytest.FixtureRequest) -> str:
+    """Address of a server for the sinks' role, which need not be able to make databases."""
     given = os.environ.get("CDC_TEST_POSTGRES_DSN")
     if given:
         return given
@@ -33,18 +36,29 @@ def postgres_dsn(request: pytest.FixtureRequest) -> str:
     return dsn
 
 
+@pytest.fixture(scope="session")
+def administrator(request: pytest.FixtureRequest, postgres_dsn: str) -> Iterator[connection]:
+    """May make databases: the own stack's superuser, or the given role where the server is given."""
+    if "CDC_TEST_POSTGRES_DSN" in os.environ or "CDC_TEST_ENDPOINTS" in os.environ:
+        session = psycopg2.connect(postgres_dsn)
+    else:
+        server = request.getfixturevalue("stack").servers["postgres"]
+        session = server.connect()
+    session.autocommit = True
+    yield session
+    session.close()
+
+
 @pytest.fixture(scope="module")
-def dsn(postgres_dsn: str) -> Iterator[str]:
+def dsn(postgres_dsn: str, administrator: connection) -> Iterator[str]:
     name = f"test_{secrets.token_hex(6)}"
-    admin = psycopg2.connect(postgres_dsn)
-    admin.autocommit = True
-    try:
-        with admin.cursor() as cursor:
-            cursor.execute(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0")
-            yield make_dsn(postgres_dsn, dbname=name)
-            cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        admin.close()
+    owner = psycopg2.connect(postgres_dsn)
+    role = owner.info.user
+    owner.close()
+    with administrator.cursor() as cursor:
+        cursor.execute(f'CREATE DATABASE {name} OWNER "{role}" ENCODING UTF8 TEMPLATE template0')
+        yield make_dsn(postgres_dsn, dbname=name)
+        cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from sinks.errors import FatalError
 from sinks.table_schema import MysqlType
 from sinks.targets.postgres import PostgresOptions
-from tests.postgres.changes import INT, JSON, TEXT, changes, table
+from tests.postgres.changes import INT, JSON, TEXT, changes, table, truncation
 from tests.postgres.conftest import P0, MakeTarget, Sink
 
 if TYPE_CHECKING:
@@ -96,6 +96,22 @@ def test_a_refused_change_that_is_overtaken_in_the_batch_is_never_written(
     sink.apply(changes(schema, [(0, "+", (1, "\0")), (1, "+", (1, "fine"))]))
     assert query("SELECT v FROM shop.overtaken") == [("fine",)]
     assert sink.parked == []
+
+
+def test_later_segments_follow_a_refused_change(sink: Sink, query: Callable[..., Any]) -> None:
+    keyed = table("parted", {"id": INT, "v": TEXT}, ["id"])
+    keyless = table("parted_log", {"v": TEXT})
+    sink.apply(
+        changes(keyed, [(0, "+", (1, "\0")), (1, "+", (2, "a"))]),
+        changes(keyless, [(2, "+", ("a",)), (3, "+", ("\0",))]),
+        truncation(keyed, 4),
+        changes(keyed, [(5, "+", (1, "b")), (6, "+", (2, "b"))]),
+        changes(keyless, [(7, "-", ("a",)), (7, "+", ("b",))]),
+    )
+    assert [r.offset for r in sink.parked] == [0, 3, 5, 7]
+    assert sink.parked[-1].reason == "follows the refused change of its key at offset 3"
+    assert query("SELECT id, v FROM shop.parted") == [(2, "b")]
+    assert query("SELECT v FROM shop.parted_log") == [("a",)]
 
 
 def test_many_bad_rows_among_many(sink: Sink, query: Callable[..., Any]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, assert_never
 import polars as pl
 
 from sinks.errors import RejectedError
+from sinks.table_schema import TableId
 from sinks.targets.base import Rejection, RowChanges, Truncate
 from sinks.targets.isolate import apply_one_by_one
 from sinks.targets.postgres import ddl, keyless, rows
@@ -22,6 +23,24 @@ if TYPE_CHECKING:
     from sinks.targets.base import Segment
     from sinks.targets.postgres.ddl import Replica
     from sinks.targets.postgres.options import PostgresOptions
+
+
+Refused = dict[tuple[TableId, bytes], int]
+"""Offset of the first refused change per table and key, within one batch."""
+
+
+def _without_followers(changes: RowChanges, refused: Refused) -> tuple[RowChanges, list[Rejection]]:
+    """Part the changes from those whose key had a refused one in an earlier segment."""
+    first = {key: offset for (table, key), offset in refused.items() if table == changes.schema.table}
+    if not first:
+        return changes, []
+    follows = pl.col("key").is_in(list(first))
+    followers = changes.frame.filter(follows).select("key", "offset").unique(maintain_order=True)
+    rejections = [
+        Rejection(changes.partition, offset, f"follows the refused change of its key at offset {first[key]}")
+        for key, offset in followers.iter_rows()
+    ]
+    return replace(changes, frame=changes.frame.filter(~follows)), rejections
 
 
 class Writer:
@@ -60,8 +79,14 @@ class Writer:
             case _:
                 assert_never(segment)
 
-    def write_isolating(self, cursor: Cursor, segment: Segment) -> list[Rejection]:
-        """Apply a segment but what is refused, and return that. Each attempt has a savepoint of its own."""
+    def write_isolating(self, cursor: Cursor, segment: Segment, refused: Refused) -> list[Rejection]:
+        """Apply a segment but what is refused, and return that. Each attempt has a savepoint of its own.
+
+        Args:
+            cursor: in the batch's transaction.
+            segment: the next one of the batch.
+            refused: keys with a refused change so far in the batch: later ones are refused too; kept up.
+        """
         if isinstance(segment, Truncate):
             truncate(cursor, segment.schema.table)
             return []
@@ -73,13 +98,19 @@ class Writer:
         def attempt(changes: RowChanges) -> str | None:
             return self._attempt(cursor, replica, changes.last)
 
+        segment, rejections = _without_followers(segment, refused)
         if segment.schema.key:
-            refused = self._refused(cursor, replica, segment.last)
-            return apply_one_by_one(segment, refused, attempt)
-        rest = self._up_to_refused(cursor, replica, segment.frame)
-        if rest is None:
-            return []
-        return apply_one_by_one(replace(segment, frame=rest), rest["key"].unique().to_list(), attempt)
+            keys = self._refused(cursor, replica, segment.last)
+        else:
+            rest = self._up_to_refused(cursor, replica, segment.frame)
+            segment = replace(segment, frame=segment.frame.clear() if rest is None else rest)
+            keys = segment.frame["key"].unique().to_list()
+        for key in keys:
+            of_key = apply_one_by_one(segment, [key], attempt)
+            if of_key:
+                refused[segment.schema.table, key] = of_key[0].offset
+            rejections += of_key
+        return rejections
 
     def _replica(self, cursor: Cursor, schema: TableSchema) -> Replica:
         replica = self._replicas.get(schema)

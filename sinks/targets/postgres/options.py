@@ -28,6 +28,6 @@ class PostgresOptions:
     idle_timeout_s: int = 60
     lock_timeout_s: int = 10
     takeover_grace_s: float = 2.0
-    direct_cells: int = 800
+    direct_cells: int = 400
     direct_bytes: int = 1 << 20
     staging_tables: int = 100

@@ -160,7 +160,8 @@ def _generation(cursor: Cursor, sink: str, claimed: Claim) -> int:
     if topic_id != claimed.topic_id:
         # All partitions start over, also those that other workers claim later; who holds one is fenced.
         cursor.execute(
-            "UPDATE partition SET next_offset = 0, lease = lease + 1 WHERE sink = %s AND topic = %s",
+            "UPDATE partition SET next_offset = 0, watermark = '{}', gtid = '', source_ms = 0,"
+            " lease = lease + 1 WHERE sink = %s AND topic = %s",
             (sink, topic),
         )
     _LOG.info(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sinks.errors import FatalError, FencedError, OutageError, RejectedError
 from sinks.targets.postgres import connection, migrations, state
-from sinks.targets.postgres.apply import Writer
+from sinks.targets.postgres.apply import Refused, Writer
 from sinks.targets.postgres.options import PostgresOptions
 from sinks.targets.postgres.sqlstate import translated
 
@@ -130,9 +130,10 @@ class PostgresTarget:
                 cursor.execute("BEGIN")
             self._reached(Step.BEGUN)
             rejections: list[Rejection] = []
+            refused: Refused = {}
             for segment in batch.segments:  # 2
                 if isolating:
-                    rejections += self._writer.write_isolating(cursor, segment)
+                    rejections += self._writer.write_isolating(cursor, segment, refused)
                 else:
                     self._writer.write(cursor, segment)
             self._reached(Step.WRITTEN)
