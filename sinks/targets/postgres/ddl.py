@@ -154,7 +154,10 @@ def _register(cursor: Cursor, table: TableId, sink: str, *, exists: bool) -> Non
     )
     registered = cursor.fetchone()
     if registered is None:
-        cursor.execute("INSERT INTO replica_table VALUES (%s, %s, %s, %s, %s)", (*names, *table, sink))
+        cursor.execute(
+            "INSERT INTO replica_table VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            (*names, *table, sink),
+        )
     elif tuple(registered) != tuple(table):
         raise FatalError(
             f"its replica {names[0]}.{names[1]} belongs to another source table",

@@ -98,7 +98,7 @@ def disposed(error: psycopg2.Error, *, where: str, columns: Sequence[str] = ()) 
     if code[:2] in _REJECTED_CLASSES or code in _REJECTED_CODES:
         return RejectedError(sentence, where=where)
     if code in _GONE:
-        return FatalError(f"the replica table is gone: {sentence}", where=where, hint=MEND_MISSING_TABLE)
+        return FatalError(f"a table is gone that was there: {sentence}", where=where, hint=MEND_MISSING_TABLE)
     return FatalError(f"PostgreSQL refused: {sentence}", where=where, hint=_HINTS.get(code, ""))
 
 
