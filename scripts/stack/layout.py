@@ -1,5 +1,6 @@
 """Where things lie: the repository, one instance's state, and the cache that all instances share."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,12 @@ class Layout:
     def endpoints(self) -> Path:
         """The file by which sinks, tools and tests find the servers."""
         return self.home / "endpoints.json"
+
+    @property
+    def lock(self) -> Path:
+        """The lock of this instance; it lies in the cache, so that the instance's folder can be removed."""
+        digest = hashlib.sha256(str(self.home).encode()).hexdigest()[:12]
+        return self.cache / "locks" / f"home-{digest}"
 
     def of(self, server: str) -> Path:
         """Return the folder with the data and configuration of one server."""

@@ -18,7 +18,8 @@ from stack.layout import Layout
 from stack.process import Process
 from stack.progress import Reporter
 from stack.servers.base import Context, Server
-from stack.servers.connect import Connect, Connectors
+from stack.servers.connect import Connect
+from stack.servers.connectors import NAME, Connectors
 from stack.servers.elasticsearch import Elasticsearch
 from stack.servers.kafka import Kafka
 from stack.servers.mysql import MySQL
@@ -165,8 +166,8 @@ class Stack:
             outcome.result()
 
     def _register(self) -> None:
-        with self.reporter.step("connector mysql-source"):
-            Connectors(self.context.url("connect")).register()
+        with self.reporter.step(f"connector {NAME}", "delivers"):
+            Connectors(self.context.url("connect"), self.context.address("kafka")).register()
 
     def _start(self, server: Server) -> None:
         """Leave a server alone that runs as it should; else start it, and wait until it answers."""
@@ -216,7 +217,7 @@ class Stack:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Keep other runs on the same home waiting; their progress is seen afterwards."""
-        with exclusive(self.layout.home.with_name(f"{self.layout.home.name}.lock")):
+        with exclusive(self.layout.lock):
             self.layout.make()
             yield
 

@@ -37,9 +37,8 @@ class Context:
 class Server(ABC):
     """One server.
 
-    `prepare` makes its data folder and configuration (idempotent), `launch` says how to start it, `answers` is
-    true once it serves requests, `settle` does what must be done to a serving one before others use it
-    (idempotent).
+    `prepare` makes its data folder and configuration, `launch` says how to start it, `answers` is true once
+    it serves requests, `settle` does what must be done before others use it. All may be called repeatedly.
     """
 
     name: ClassVar[str]
