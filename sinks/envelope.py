@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
@@ -16,9 +17,9 @@ from sinks.targets.base import Rejection, RowChanges, Segment, Truncate
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
 
-    from sinks.wire.base import EnvelopeSchema, Wire
+    from sinks.wire.base import Decoded, EnvelopeSchema, Wire
 
-SNAPSHOT, TRUNCATE, DELETE, UPDATE = "r", "t", "d", "u"
+CREATE, SNAPSHOT, UPDATE, DELETE, TRUNCATE = "c", "r", "u", "d", "t"
 
 
 @dataclass(frozen=True)
@@ -88,16 +89,13 @@ class ChangeReader:
         """
         if not records.offsets:
             return Changes(progress=progress)
-        if records.offsets[0] < progress.next_offset:
-            raise FatalError(
-                f"offset {records.offsets[0]} was read again: {progress.next_offset} was expected",
-                where=str(records.partition),
-            )
+        _check_offsets(records, progress.next_offset)
         changes = Changes(progress=progress)
         counts = Counter(progress.counts)
         counts["tombstone"] += records.values.count(None)
         for run in self._runs(records, changes.rejections):
             self._read_run(run, records, changes, counts)
+        changes.rejections.sort(key=attrgetter("offset"))
         counts["parked"] += len(changes.rejections)
         changes.progress = replace(
             changes.progress,
@@ -130,16 +128,17 @@ class ChangeReader:
     def _read_run(self, run: _Run, records: Records, changes: Changes, counts: Counter[str]) -> None:
         values = [value for row in run.rows if (value := records.values[row]) is not None]
         decoded = self._wire.decode(run.token, values)
+        frame, refused = _whole(decoded, keyless=not run.schema.key)
         changes.rejections.extend(
             Rejection(records.partition, records.offsets[run.rows[i]], reason)
-            for i, reason in decoded.refused.items()
+            for i, reason in refused.items()
         )
-        if decoded.frame.is_empty():
+        if frame.is_empty():
             return
         offsets = pl.Series([records.offsets[row] for row in run.rows], dtype=pl.Int64)
         keys = pl.Series([records.keys[row] or b"" for row in run.rows], dtype=pl.Binary)
-        ordinals = decoded.frame["ordinal"]
-        frame = decoded.frame.with_columns(
+        ordinals = frame["ordinal"]
+        frame = frame.with_columns(
             offsets.gather(ordinals).alias("offset"), keys.gather(ordinals).alias("key")
         )
         fresh = self._drop_replays(frame, records.partition, changes)
@@ -147,8 +146,7 @@ class ChangeReader:
         if fresh.is_empty():
             return
         counts.update(dict(fresh["op"].value_counts().iter_rows()))
-        last = fresh.row(-1, named=True)
-        changes.progress = replace(changes.progress, source_ms=last["source_ms"] or 0)
+        changes.progress = replace(changes.progress, source_ms=fresh["source_ms"][-1] or 0)
         for name, of_table in _by_table(fresh):
             routed = self._routed(run, name)
             if routed is not None:
@@ -185,6 +183,39 @@ class ChangeReader:
         return frame.filter(~pl.col("offset").is_in(replays))
 
 
+def _check_offsets(records: Records, expected: int) -> None:
+    for offset in records.offsets:
+        if offset < expected:
+            raise FatalError(
+                f"offset {offset} was read again: {expected} or later was expected",
+                where=str(records.partition),
+            )
+        expected = offset + 1
+
+
+def _whole(decoded: Decoded, *, keyless: bool) -> tuple[pl.DataFrame, dict[int, str]]:
+    """Take out what decodes and yet does not say what became of which row."""
+    op = pl.col("op")
+    known = op.is_in([CREATE, SNAPSHOT, UPDATE, DELETE, TRUNCATE])
+    known &= pl.col("database").is_not_null() & pl.col("table").is_not_null()
+    # Of an update in a table with a key, the row before it is not needed.
+    needs_before = op.is_in([DELETE, UPDATE] if keyless else [DELETE])
+    has_rows = ~(needs_before & pl.col("before").is_null())
+    has_rows &= ~(op.is_in([CREATE, SNAPSHOT, UPDATE]) & pl.col("after").is_null())
+    checks = decoded.frame.select("ordinal", known=known.fill_null(value=False), has_rows=has_rows)
+    bad = checks.filter(~(pl.col("known") & pl.col("has_rows")))
+    if bad.is_empty():
+        return decoded.frame, dict(decoded.refused)
+    refused = {
+        ordinal: "the change comes without its row: binlog_row_image=FULL is required"
+        if is_known
+        else "the envelope names no table or no operation that is known"
+        for ordinal, is_known, _ in bad.iter_rows()
+    }
+    frame = decoded.frame.filter(~pl.col("ordinal").is_in([*refused]))
+    return frame, {**decoded.refused, **refused}
+
+
 def _find_replays(streamed: pl.DataFrame, watermark: Watermark) -> tuple[list[int], Watermark, str | None]:
     """Return the offsets of replays, the watermark after the others, and the last GTID that is not a replay.
 
@@ -192,29 +223,32 @@ def _find_replays(streamed: pl.DataFrame, watermark: Watermark) -> tuple[list[in
     """
     replays: list[int] = []
     last_gtid: str | None = None
-    # A change's GTID repeats over its transaction: parse each once, and look at its changes as columns.
-    runs = streamed.select(
-        "gtid", "offset", order=pl.col("order").fill_null(0), run=pl.col("gtid").rle_id()
-    ).group_by("run", maintain_order=True)
-    stretches = runs.agg(
-        pl.col("gtid").first(),
-        first=pl.col("order").first(),
-        last=pl.col("order").last(),
-        increasing=(pl.col("order").diff().drop_nulls() > 0).all(),
-        offsets=pl.col("offset"),
-        orders=pl.col("order"),
+    gtid = pl.col("gtid")
+    stem = gtid.str.strip_chars_end("0123456789")
+    places = streamed.select(
+        "offset",
+        "gtid",
+        transaction=gtid.str.slice(stem.str.len_chars()).cast(pl.Int64, strict=False),
+        order=pl.col("order").fill_null(0),
+        stretch=stem.rle_id(),
     )
-    for gtid, first, last, increasing, offsets, orders in stretches.drop("run").iter_rows():
-        source, transaction = parse_gtid(gtid)
-        if increasing and not watermark.covers(source, Place(transaction, first)):
-            watermark, last_gtid = watermark.advanced(source, Place(transaction, last)), gtid
+    for stretch in places.partition_by("stretch", maintain_order=True, include_key=False):
+        source, _ = parse_gtid(stretch["gtid"][0])
+        first, last = (Place(*stretch.row(end)[2:]) for end in (0, -1))
+        # Nearly always: a stretch of one source, each change at a later place than the one before it.
+        if not watermark.covers(source, first) and stretch.select(_INCREASING).item():
+            watermark, last_gtid = watermark.advanced(source, last), stretch["gtid"][-1]
             continue
-        for offset, order in zip(offsets, orders, strict=True):
+        for offset, of, transaction, order in stretch.iter_rows():
             if watermark.covers(source, Place(transaction, order)):
                 replays.append(offset)
             else:
-                watermark, last_gtid = watermark.advanced(source, Place(transaction, order)), gtid
+                watermark, last_gtid = watermark.advanced(source, Place(transaction, order)), of
     return replays, watermark, last_gtid
+
+
+_STEP = pl.col("transaction").diff()
+_INCREASING = ((_STEP > 0) | ((_STEP == 0) & (pl.col("order").diff() > 0))).all()
 
 
 def _by_table(frame: pl.DataFrame) -> Iterator[tuple[TableId, pl.DataFrame]]:
