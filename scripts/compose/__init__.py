@@ -1,0 +1,1 @@
+"""Helpers of docker-compose.yml and of its test."""
