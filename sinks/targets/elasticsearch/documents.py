@@ -34,11 +34,11 @@ def document_ids(schema: TableSchema, frame: pl.DataFrame) -> pl.Series:
         joined = key[0][0]
     else:
         joined = pl.concat_str([_escaped(value) for value, _ in key], separator=",")
-    ids = frame.select(id=joined).to_series()
-    unfit = (ids.str.len_bytes() > _ID_BYTES) | (ids == "") | ids.str.starts_with(_HASHED)
-    if not unfit.any():
+    unfit = (joined.str.len_bytes() > _ID_BYTES) | (joined == "") | joined.str.starts_with(_HASHED)
+    ids, bad = frame.select(id=joined, unfit=unfit)
+    if not bad.any():
         return ids
-    hashed = [_hash(text) if bad else text for text, bad in zip(ids, unfit, strict=True)]
+    hashed = [_hash(text) if hash_it else text for text, hash_it in zip(ids, bad, strict=True)]
     return pl.Series("id", hashed, dtype=pl.String)
 
 

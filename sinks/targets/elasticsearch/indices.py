@@ -4,7 +4,8 @@ Every table has an alias, and a concrete index ``<alias>-000001`` behind it from
 rebuild is a swap. The alias is ``database.table`` in lower case. Two tables can ask for one alias (``A.b``
 and ``a.b`` are two tables to a MySQL that is case-sensitive): the index's ``_meta`` names its source table,
 and the one that comes second gets a hash of its exact name as a suffix. A name with characters that
-Elasticsearch does not take, which are replaced by ``_``, has the suffix always.
+Elasticsearch does not take, which are replaced by ``_`` (behind an ``x`` if it would be the first), has the
+suffix always.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from sinks.targets.elasticsearch.options import ElasticsearchOptions
 
 _DOING = "preparing an index"
-_ILLEGAL = re.compile(r'[\\/*?"<>|\s,#:]|^[-_+.]')
+_ILLEGAL = re.compile(r'[\\/*?"<>|\s,#:]')
+_NOT_FIRST = "-_+."
 _NAME_BYTES = 255 - len("-000001")
 # MySQL's widest table has 4096 columns, and a text column is two fields.
 _FIELD_LIMIT = 10_000
@@ -37,6 +39,8 @@ def alias_candidates(table: TableId) -> tuple[str, ...]:
     """Return the aliases that a table may have, in the order in which they are tried."""
     plain = str(table).lower()
     legal = _ILLEGAL.sub("_", plain)
+    if legal[0] in _NOT_FIRST:
+        legal = f"x{legal}"
     digest = hashlib.sha256("\0".join(table).encode()).hexdigest()[:10]
     room = _NAME_BYTES - len(digest) - 1
     suffixed = f"{legal.encode()[:room].decode(errors='ignore')}-{digest}"

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sinks.mysql_types import rule_of
+from sinks.mysql_types import MYSQL_TYPES, rule_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from sinks.table_schema import TableId, TableSchema
 
@@ -26,36 +26,22 @@ _METADATA = frozenset(
 )
 _ESCAPES = str.maketrans({"%": "%25", ".": "%2E", "*": "%2A"})
 
-# Which fields can take what a column of another type now brings; the field's own type always can. A field
-# grows along these lines and never back: a replayed batch of an older schema must not narrow it again.
+# What each field can take besides its own type. A field grows along these lines and never back: a replayed
+# batch of an older schema must not narrow it again. A field that is not parsed (JSON) takes everything.
+_WHOLE = frozenset({"short", "integer", "long"})
+_NUMERIC = _WHOLE | {"float", "double"}
+_SCALAR = _NUMERIC | {"boolean", "date", "binary", "keyword", "keyword+number", "text"}
 _HOLDS: Mapping[str, frozenset[str]] = {
-    "short": frozenset(),
     "integer": frozenset({"short"}),
-    "long": frozenset({"short", "integer"}),
+    "long": _WHOLE,
     "float": frozenset({"short"}),
-    "double": frozenset({"short", "integer", "long", "float"}),
-    "boolean": frozenset(),
-    "date": frozenset(),
-    "binary": frozenset(),
-    "keyword+number": frozenset({"short", "integer", "long", "float", "double"}),
-    "keyword": frozenset(
-        {"short", "integer", "long", "float", "double", "boolean", "date", "binary", "keyword+number", "text"}
-    ),
-    "text": frozenset(
-        {
-            "short",
-            "integer",
-            "long",
-            "float",
-            "double",
-            "boolean",
-            "date",
-            "binary",
-            "keyword+number",
-            "keyword",
-        }
-    ),
+    "double": _NUMERIC,
+    "keyword+number": _NUMERIC,
+    "keyword": _SCALAR,
+    "text": _SCALAR,
+    "object": _SCALAR,
 }
+_DOUBLE: Mapping[str, Any] = {"type": "double"}
 
 
 def field_name(column: str) -> str:
@@ -91,18 +77,24 @@ def missing(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, An
 
 
 def outgrown(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that an index has under a type that can't take the column's values any more."""
-    return dict(_outgrown(there, wanted))
+    """Return the fields of an index that can't take their columns' values any more, as they have to be."""
+    return {
+        name: _joined(there[name], field)
+        for name, field in wanted.items()
+        if name in there and not _takes(_family(there[name]), _family(field))
+    }
 
 
-def _outgrown(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, field in wanted.items():
-        old = there.get(name)
-        if old is None or old.get("enabled") is False:
-            continue
-        before, now = _family(old), _family(field)
-        if before != now and now not in _HOLDS.get(before, frozenset()):
-            yield name, field
+def _joined(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the narrowest field that takes both: what the column is now, or else a number, or else text."""
+    before, now = _family(there), _family(wanted)
+    if _takes(now, before):
+        return dict(wanted)
+    return dict(_DOUBLE if {before, now} <= _NUMERIC else MYSQL_TYPES["TEXT"].elasticsearch)
+
+
+def _takes(family: str, other: str) -> bool:
+    return family == other or other in _HOLDS.get(family, ())
 
 
 def _family(field: Mapping[str, Any]) -> str:

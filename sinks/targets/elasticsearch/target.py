@@ -131,7 +131,7 @@ class ElasticsearchTarget:
             segments.append(changes)
         if not built:
             return rejections
-        for number, keys in self._send(pl.concat(built), check).items():
+        for number, keys in self._send(built[0] if len(built) == 1 else pl.concat(built), check).items():
             rejections += self._isolate(segments[number], keys, check, refused)
         return rejections
 
@@ -141,9 +141,13 @@ class ElasticsearchTarget:
 
     def _send(self, operations: pl.DataFrame, check: Check) -> dict[int, list[bytes]]:
         """Send operations; return the keys of those that are refused, by segment."""
-        sound = operations.filter(pl.col("fault").is_null())
-        refused = sound[sorted(self._bulk.send(sound["line"], check))] if len(sound) else sound
-        bad = pl.concat([operations.filter(pl.col("fault").is_not_null()), refused])
+        sound = operations
+        if operations["fault"].null_count() < len(operations):
+            sound = operations.filter(pl.col("fault").is_null())
+        refusals = self._bulk.send(sound["line"], check) if len(sound) else {}
+        if len(sound) == len(operations) and not refusals:
+            return {}
+        bad = pl.concat([operations.filter(pl.col("fault").is_not_null()), sound[sorted(refusals)]])
         keys: dict[int, list[bytes]] = {}
         for number, key in bad.select("segment", "key").iter_rows():
             keys.setdefault(number, []).append(key)
@@ -171,9 +175,9 @@ class ElasticsearchTarget:
         Offsets of different partitions can't be compared: if the topic has several, every document that is
         there at the barrier is deleted, at its own version, so that a replay brings back what came later.
         """
-        if not truncate.schema.key:
+        index = self._indices.find(truncate.table)
+        if index is None:
             return
-        index = self._indices.ensure(truncate.schema)
         generation, partitions = self._state.held(truncate.partition)
         version = pack_version(generation, truncate.offset)
         for hits in scan(self._client, index, source=False):
@@ -193,7 +197,7 @@ def _waves(segments: Sequence[Segment]) -> Iterator[list[RowChanges] | Truncate]
     wave: list[RowChanges] = []
     for segment in segments:
         barrier = isinstance(segment, Truncate)
-        if wave and (barrier or any(s.schema.table == segment.schema.table for s in wave)):
+        if wave and (barrier or any(s.table == segment.table for s in wave)):
             yield wave
             wave = []
         if isinstance(segment, Truncate):
