@@ -272,7 +272,7 @@ def _segments(
             rows = _rows(routed, schema, frame.slice(start, index - start))
             yield RowChanges(routed.schema, partition, rows)
         if index < frame.height:
-            yield Truncate(routed.schema, partition, frame["offset"][index])
+            yield Truncate(routed.schema.table, partition, frame["offset"][index])
         start = index + 1
 
 

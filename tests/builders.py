@@ -96,7 +96,7 @@ def _key(schema: TableSchema, values: tuple[Value, ...]) -> bytes:
 
 
 def truncate(schema: TableSchema, offset: int, *, partition: TopicPartition = PARTITION) -> Truncate:
-    return Truncate(schema, partition, offset)
+    return Truncate(schema.table, partition, offset)
 
 
 def batch(*segments: Segment, next_offset: int, partition: TopicPartition = PARTITION) -> Batch:

@@ -11,7 +11,7 @@ import polars as pl
 
 if TYPE_CHECKING:
     from sinks.change import Progress, TopicPartition
-    from sinks.table_schema import TableSchema
+    from sinks.table_schema import TableId, TableSchema
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,11 @@ class RowChanges:
     partition: TopicPartition
     frame: pl.DataFrame
 
+    @property
+    def table(self) -> TableId:
+        """The table that they are of."""
+        return self.schema.table
+
     @cached_property
     def last(self) -> pl.DataFrame:
         """The frame coalesced: the last change of each key, in log order. Without a key: the frame itself."""
@@ -45,9 +50,12 @@ class RowChanges:
 
 @dataclass(frozen=True)
 class Truncate:
-    """Barrier: the table was emptied at this offset; nothing is coalesced across it."""
+    """Barrier: the table was emptied at this offset; nothing is coalesced across it.
 
-    schema: TableSchema
+    It names the table only: its record has no key, and so tells nothing of the table's schema.
+    """
+
+    table: TableId
     partition: TopicPartition
     offset: int
 

@@ -130,13 +130,13 @@ class MemoryTarget:
         for segment in batch.segments:
             match segment:
                 case Truncate():
-                    tables.pop(segment.schema.table, None)
-                    keyless.pop(segment.schema.table, None)
+                    tables.pop(segment.table, None)
+                    keyless.pop(segment.table, None)
                 case RowChanges() if segment.schema.key:
-                    rows = tables.setdefault(segment.schema.table, {})
+                    rows = tables.setdefault(segment.table, {})
                     rejections += self._apply_keyed(segment, rows, refused)
                 case RowChanges():
-                    rejections += self._apply_keyless(segment, keyless.setdefault(segment.schema.table, []))
+                    rejections += self._apply_keyless(segment, keyless.setdefault(segment.table, []))
                 case _:
                     assert_never(segment)
         if rejections:

@@ -90,7 +90,7 @@ class Stores:
         columns = self.columns(database, table)
         found: Rows = Counter()
         for document in self.documents(f"{database}.{table}".lower()):
-            row = tuple(document[name] for name in columns)
+            row = tuple(document.get(name) for name in columns)
             found[_comparable(row, list(columns.values()))] += 1
         return found
 

@@ -74,4 +74,4 @@ def changes(schema: TableSchema, rows: Sequence[tuple[int, str, Sequence[Any]]])
 
 
 def truncation(schema: TableSchema, offset: int = 0) -> Truncate:
-    return Truncate(schema, PARTITION, offset)
+    return Truncate(schema.table, PARTITION, offset)

@@ -75,7 +75,7 @@ class Writer:
                 replica = self._replica(cursor, segment.schema)
                 self._write_rows(cursor, replica, segment.last)
             case Truncate():
-                truncate(cursor, segment.schema.table)
+                truncate(cursor, segment.table)
             case _:
                 assert_never(segment)
 
@@ -88,7 +88,7 @@ class Writer:
             refused: keys with a refused change so far in the batch: later ones are refused too; kept up.
         """
         if isinstance(segment, Truncate):
-            truncate(cursor, segment.schema.table)
+            truncate(cursor, segment.table)
             return []
         replica = self._replica(cursor, segment.schema)
         with translated(where=str(segment.schema.table)):
