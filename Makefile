@@ -1,28 +1,19 @@
-# `make check` is what continuous integration and the pre-commit hooks run. ./scripts/test makes .venv.
+# `make check` is what the pre-commit hooks run; `./scripts/test` runs it with the tests that need servers.
 BIN ?= .venv/bin
-CODE := sinks tests scripts
 
-.PHONY: check lint format types layers test schema
+.PHONY: check format test schema
 
-check: lint types layers test
-
-lint:
-	$(BIN)/ruff check $(CODE)
-	$(BIN)/ruff format --check $(CODE)
-
-format:
-	$(BIN)/ruff check --fix $(CODE)
-	$(BIN)/ruff format $(CODE)
-
-types:
-	$(BIN)/mypy
-
-layers:
-	$(BIN)/lint-imports
-
-test:
+check:
+	./scripts/check
 	$(BIN)/pytest -q -m "not stack"
 
-# the JSON schema of `cdc health --json`; a test compares it with the code
+format:
+	$(BIN)/ruff check --fix sinks tests scripts
+	$(BIN)/ruff format sinks tests scripts
+
+test:
+	./scripts/test
+
+# The JSON schema of `cdc health --json`; a test compares it with the code.
 schema:
 	$(BIN)/python -c "from sinks.health.report import schema; print(schema(), end='')" > docs/health.schema.json
