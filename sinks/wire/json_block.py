@@ -2,8 +2,8 @@
 
 Polars 2.1 reads lines strictly, but four things it changes in silence: what is not a string becomes its text
 where a string is expected, a missing name becomes null, of a repeated name the first counts, and half a
-surrogate pair becomes NUL. The first three show in the number of quotes, which follows from the schema and
-from which values are null; records with the last are left to the exact reader.
+surrogate pair becomes NUL. The first three show in the numbers of quotes, objects and arrays, which follow
+from the schema and from which values are null; records with the last are left to the exact reader.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import math
 from functools import reduce
 from operator import and_, or_
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
@@ -40,6 +40,8 @@ _SCALARS: Mapping[str, type[pl.DataType]] = {
     "bytes": pl.Binary,
 }
 _BITS = {"int8": 8, "int16": 16, "int32": 32, "int64": 64}
+_STRING = r'"(?:[^"\\]|\\.)*"'
+_HALF_PAIR = r"\\u[dD][89a-fA-F]"
 _FLOAT_MAX = 3.4028235677973366e38
 """What lies between the greatest single-precision number and the next is rounded to it."""
 
@@ -63,8 +65,9 @@ class JsonBlockReader:
         self.schema = pl.Schema({f["field"]: _dtype(f, 0) for f in schema["fields"]})
         self._lines = pl.Schema({f["field"]: _dtype(f, 0, pl.String) for f in schema["fields"]})
         tops = [(f, pl.col(exactly(f["field"]))) for f in schema["fields"]]
-        quotes = reduce(lambda total, of: total + _quotes(*of), tops, pl.lit(2 * len(tops)))
-        self._quotes = quotes.alias("quotes")
+        start = _Marks(pl.lit(2 * len(tops)), pl.lit(0), pl.lit(0))
+        marks = reduce(_Marks.plus, (_marks(*of) for of in tops), start)
+        self._marks = [expected.alias(name) for name, expected in marks._asdict().items()]
         self._fits = reduce(and_, (_fits(*of) for of in tops)).all().alias("fits")
         self._bytes = [_with_bytes(f, of).alias(f["field"]) for f, of in tops if _has_bytes(f)]
 
@@ -77,8 +80,8 @@ class JsonBlockReader:
             frame = pl.read_ndjson(io.BytesIO(b"\n".join(lines)), schema=self._lines)
             if frame.height != len(values):
                 return None
-            checks = frame.select(self._quotes, self._fits).with_columns(texts)
-            if not checks["fits"].all() or not _quotes_agree(checks):
+            checks = frame.select(*self._marks, self._fits).with_columns(texts)
+            if not checks["fits"].all() or not _marks_agree(checks):
                 return None
             return frame.with_columns(self._bytes)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
@@ -116,30 +119,48 @@ def _children(schema: ConnectSchema, value: pl.Expr) -> list[tuple[ConnectSchema
     return [(f, value.struct.field(exactly(f["field"]))) for f in schema["fields"]]
 
 
-def _quotes(schema: ConnectSchema, value: pl.Expr) -> pl.Expr:
-    """Count the quotes that a value takes in JSON: two for each name and each string."""
+class _Marks(NamedTuple):
+    """How many quotes, objects and arrays a value takes in JSON, the whole record's own braces left out."""
+
+    quotes: pl.Expr
+    objects: pl.Expr
+    arrays: pl.Expr
+
+    def plus(self, other: _Marks) -> _Marks:
+        return _Marks(*(mine + of for mine, of in zip(self, other, strict=True)))
+
+
+def _marks(schema: ConnectSchema, value: pl.Expr) -> _Marks:
+    none, present = pl.lit(0), value.is_not_null().cast(pl.Int64)
     match schema["type"]:
         case "string" | "bytes":
-            return value.is_not_null() * 2
+            return _Marks(present * 2, none, none)
         case "array" if schema["items"]["type"] == "string":
-            return (value.list.len() - value.list.eval(pl.element().is_null()).list.sum()).fill_null(0) * 2
+            strings = value.list.len() - value.list.eval(pl.element().is_null()).list.sum()
+            return _Marks(strings.fill_null(0) * 2, none, present)
+        case "array":
+            return _Marks(none, none, present)
         case "struct":
-            own = value.is_not_null() * (2 * len(schema["fields"]))
-            return reduce(lambda total, of: total + _quotes(*of), _children(schema, value), own)
+            own = _Marks(present * (2 * len(schema["fields"])), present, none)
+            return reduce(_Marks.plus, (_marks(*of) for of in _children(schema, value)), own)
         case _:
-            return pl.lit(0)
+            return _Marks(none, none, none)
 
 
-def _quotes_agree(checks: pl.DataFrame) -> bool:
-    """Compare the quotes that are there; an escaped one, and half a surrogate pair, make it look closer."""
+def _marks_agree(checks: pl.DataFrame) -> bool:
+    """Compare what is there with what is expected; where texts hold such marks too, it looks closer."""
     line = pl.col("line").str
     plain = line.count_matches('"', literal=True) == pl.col("quotes")
+    plain &= line.count_matches(":{", literal=True) == pl.col("objects")
+    plain &= line.count_matches(":[", literal=True) == pl.col("arrays")
     suspect = checks.filter(~plain | line.contains("\\", literal=True))
     if suspect.is_empty():
         return True
-    unescaped = line.replace_all(r"\\.", "").str.count_matches('"', literal=True)
-    whole = ~line.contains(r"\\u[dD][89a-fA-F]")
-    return bool(suspect.select((unescaped == pl.col("quotes")) & whole).to_series().all())
+    bare = line.replace_all(_STRING, '"').str
+    exact = bare.count_matches('"', literal=True) * 2 == pl.col("quotes")
+    exact &= bare.count_matches("{", literal=True) == pl.col("objects") + 1
+    exact &= bare.count_matches("[", literal=True) == pl.col("arrays")
+    return bool(suspect.select((exact & ~line.contains(_HALF_PAIR)).all()).item())
 
 
 def _fits(schema: ConnectSchema, value: pl.Expr, parent: pl.Expr | None = None) -> pl.Expr:
