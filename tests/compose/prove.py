@@ -12,17 +12,26 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg2
 import pymysql
+from pymysql.constants import CLIENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 PATIENCE = 60.0
 SHOP = ("customers", "products", "orders", "order_lines")
+OTHER = f"other_{os.getpid()}"
+NEW_CUSTOMER = "INSERT INTO shop.customers (id, email, name, country) VALUES"
+ROLLED_BACK = (
+    f"START TRANSACTION; {NEW_CUSTOMER} (9001, 'a@example.com', 'never', 'NL'); ROLLBACK;"
+    f"{NEW_CUSTOMER} (9001, 'b@example.com', 'kept', 'NL')"
+)
 Row = tuple[Any, ...] | None
 
 
@@ -44,6 +53,7 @@ class Stores:
             user="cdc_admin",
             password=secret("mysql_admin_password"),
             autocommit=True,
+            client_flag=CLIENT.MULTI_STATEMENTS,
         )
         self.postgres = psycopg2.connect(
             host="127.0.0.1",
@@ -57,6 +67,8 @@ class Stores:
     def edit(self, statement: str) -> None:
         with self.mysql.cursor() as cursor:
             cursor.execute(statement)
+            while cursor.nextset():
+                pass
 
     def source(self, query: str) -> Row:
         with self.mysql.cursor() as cursor:
@@ -81,7 +93,7 @@ class Stores:
                 found: dict[str, Any] = json.load(answer)
                 return found
         except urllib.error.HTTPError as error:
-            if error.code == 404:
+            if error.code in {404, 503}:  # not there, or its shard is not started yet
                 return {}
             raise
 
@@ -104,64 +116,64 @@ def wait(what: str, arrived: Callable[[], bool], since: float) -> None:
 def snapshot(stores: Stores) -> None:
     begun = time.monotonic()
     for table in SHOP:
-        count = (stores.source(f"SELECT count(*) FROM shop.{table}") or (0,))[0]
-        wait(
-            f"snapshot of shop.{table}: {count} rows in PostgreSQL",
-            lambda table=table, count=count: stores.replica(f"SELECT count(*) FROM shop.{table}") == (count,),
-            begun,
-        )
-        wait(
-            f"snapshot of shop.{table}: {count} documents in Elasticsearch",
-            lambda table=table, count=count: stores.documents(f"shop.{table}") == count,
-            begun,
-        )
+        name = f"shop.{table}"
+        count = stores.source(f"SELECT count(*) FROM {name}")
+        assert count is not None
+        same = partial(same_count, stores, name, count)
+        wait(f"snapshot: {count[0]} rows of {name} in both", same, begun)
 
 
-def edits(stores: Stores) -> None:
-    def both(what: str, statement: str, query: str, row: Row, index: str, key: str, **fields: object) -> None:
-        stores.edit(statement)
+def same_count(stores: Stores, table: str, count: tuple[Any, ...]) -> bool:
+    return stores.replica(f"SELECT count(*) FROM {table}") == count and stores.documents(table) == count[0]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A statement, and what a column of a row must be afterwards in both targets; None: the row is gone."""
+
+    name: str
+    statement: str
+    value: str | None
+    table: str = "shop.customers"
+    column: str = "name"
+    key: int = 9001
+
+    def carry_out(self, stores: Stores) -> None:
+        stores.edit(self.statement)
         begun = time.monotonic()
+        wait(f"{self.name}, in PostgreSQL", partial(self.in_replica, stores), begun)
+        wait(f"{self.name}, in Elasticsearch", partial(self.in_search, stores), begun)
 
-        def found() -> bool:
-            document = stores.document(index, key)
-            if not fields:
-                return document is None
-            return document is not None and all(document.get(name) == fields[name] for name in fields)
+    def in_replica(self, stores: Stores) -> bool:
+        row = stores.replica(f"SELECT {self.column} FROM {self.table} WHERE id = {self.key}")
+        return row == (None if self.value is None else (self.value,))
 
-        wait(f"{what}, in PostgreSQL", lambda: stores.replica(query) == row, begun)
-        wait(f"{what}, in Elasticsearch", found, begun)
+    def in_search(self, stores: Stores) -> bool:
+        document = stores.document(self.table, str(self.key))
+        if self.value is None or document is None:
+            return document is None and self.value is None
+        return bool(document.get(self.column) == self.value)
 
-    name = "SELECT name FROM shop.customers WHERE id = 9001"
-    both(
+
+EDITS = (
+    Edit(
         "INSERT",
-        "INSERT INTO shop.customers (id, email, name, country) VALUES (9001, 'z@example.com', 'Zoë 🚀', 'NL')",
-        name,
-        ("Zoë 🚀",),
-        "shop.customers",
-        "9001",
-        name="Zoë 🚀",
-    )
-    both(
-        "UPDATE",
-        "UPDATE shop.customers SET name = 'Zoë ''Q''' WHERE id = 9001",
-        name,
-        ("Zoë 'Q'",),
-        "shop.customers",
-        "9001",
-        name="Zoë 'Q'",
-    )
-    both("DELETE", "DELETE FROM shop.customers WHERE id = 9001", name, None, "shop.customers", "9001")
-    stores.edit("CREATE DATABASE IF NOT EXISTS other")
-    stores.edit("CREATE TABLE other.things (id INT PRIMARY KEY, what VARCHAR(20))")
-    both(
+        NEW_CUSTOMER + " (9001, 'z@example.com', 'Zoë 🚀', 'NL')",
+        "Zoë 🚀",
+    ),
+    Edit("UPDATE", "UPDATE shop.customers SET name = 'Zoë \\'Q\\'' WHERE id = 9001", "Zoë 'Q'"),
+    Edit("DELETE", "DELETE FROM shop.customers WHERE id = 9001", None),
+    Edit("a row rolled back, then one that is not", ROLLED_BACK, "kept"),
+    Edit("DELETE", "DELETE FROM shop.customers WHERE id = 9001", None),
+    Edit(
         "a new database's first row",
-        "INSERT INTO other.things VALUES (1, 'new')",
-        "SELECT what FROM other.things WHERE id = 1",
-        ("new",),
-        "other.things",
-        "1",
-        what="new",
-    )
+        f"CREATE DATABASE {OTHER}; CREATE TABLE {OTHER}.things (id INT PRIMARY KEY, what VARCHAR(20));"
+        f"INSERT INTO {OTHER}.things VALUES (9001, 'new')",
+        "new",
+        table=f"{OTHER}.things",
+        column="what",
+    ),
+)
 
 
 def inside(service: str, *command: str) -> subprocess.CompletedProcess[str]:
@@ -192,7 +204,8 @@ def confined() -> None:
 def main() -> None:
     stores = Stores()
     snapshot(stores)
-    edits(stores)
+    for edit in EDITS:
+        edit.carry_out(stores)
     confined()
     health()
 
