@@ -7,9 +7,12 @@ is started in `.stack-test/` and removed at the end. What can't be started is an
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sys
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +40,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def stack() -> Iterator[Stack]:
     """An own stack, up, without sinks: tests stop, kill and restart its servers."""
     kept = os.environ.get("CDC_TEST_HOME")
-    servers = Stack(Path(kept) if kept else REPOSITORY / ".stack-test")
-    servers.up(sinks=False)
-    yield servers
-    if not kept:
-        servers.down(wipe=True)
+    if kept:
+        servers = Stack(Path(kept))
+        servers.up(sinks=False)
+        yield servers
+        return
+    with _free_home() as home:
+        servers = Stack(home)
+        try:
+            servers.up(sinks=False)
+            yield servers
+        finally:
+            servers.down(wipe=True)
+
+
+@contextmanager
+def _free_home() -> Iterator[Path]:
+    """Hold a directory that no other test run uses; what an aborted run left there is taken up."""
+    homes = REPOSITORY / ".stack-test"
+    homes.mkdir(exist_ok=True)
+    for number in count(1):
+        with (homes / f"{number}.used").open("w") as used:
+            try:
+                fcntl.flock(used, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield homes / str(number)
+            return
 
 
 @pytest.fixture(scope="session")
