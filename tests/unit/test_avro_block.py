@@ -110,7 +110,7 @@ def test_of_random_bytes_only_what_the_oracle_reads_whole_is_read(bodies: list[b
         for value, row in zip(values, frame.drop("flag", "text").iter_rows(named=True), strict=True):
             stream = io.BytesIO(value[5:])
             try:
-                expected = fastavro.schemaless_reader(stream, parsed, None)
+                expected: Any = fastavro.schemaless_reader(stream, parsed, None)
             except IndexError:
                 continue  # a branch of a union that does not exist: polars takes the one that is not null
             assert stream.tell() == len(value) - 5
@@ -170,12 +170,10 @@ def test_a_recursive_schema_is_refused() -> None:
 
 
 def test_the_frame_has_raw_physical_types() -> None:
-    assert BlockReader(SCHEMA).schema == pl.Schema(
-        {
-            "number": pl.Int64,
-            "text": pl.String,
-            "raw": pl.Binary,
-            "list": pl.List(pl.Float32),
-            "flag": pl.Boolean,
-        }
-    )
+    assert dict(BlockReader(SCHEMA).schema) == {
+        "number": pl.Int64,
+        "text": pl.String,
+        "raw": pl.Binary,
+        "list": pl.List(pl.Float32),
+        "flag": pl.Boolean,
+    }

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from sinks.wire.base import Decoded
     from tests.debezium import Envelope
 
+NO_SCHEMAS: dict[int, str] = {}
+
 
 def decode(records: AvroRecords, values: list[bytes], key: bytes | None = None) -> Decoded:
     wire = ConfluentAvro(records.texts.__getitem__)
@@ -159,11 +161,11 @@ def test_a_mangled_record_never_changes_its_neighbours(flips: list[tuple[int, in
 )
 def test_what_is_not_in_the_wire_format_is_refused(key: bytes | None, value: bytes, part: str) -> None:
     with pytest.raises(RejectedError, match=f"the {part} is not in Confluent's"):
-        ConfluentAvro({}.__getitem__).schema_of(key, value)
+        ConfluentAvro(NO_SCHEMAS.__getitem__).schema_of(key, value)
 
 
 def test_tokens_tell_schemas_apart() -> None:
-    wire = ConfluentAvro({}.__getitem__)
+    wire = ConfluentAvro(NO_SCHEMAS.__getitem__)
     one = wire.schema_of(b"\0\0\0\0\1k", b"\0\0\0\0\2v")
     assert one == wire.schema_of(b"\0\0\0\0\1other", b"\0\0\0\0\2other")
     assert one != wire.schema_of(None, b"\0\0\0\0\2v")
@@ -232,7 +234,8 @@ def test_a_later_column_may_refer_to_the_type_of_an_earlier_one() -> None:
     point = next(column for column in EVERYTHING.columns if column.name == "t_geom")
     table = Table("places", (EVERYTHING.columns[0], point))
     schema = AvroRecords(table).value_schema
-    row = schema["fields"][0]["type"][1]
+    fields: Any = schema["fields"]
+    row = fields[0]["type"][1]
     row["fields"].append({"name": "two_u005fnd", "type": ["null", "io.debezium.data.geometry.Geometry"]})
     parsed = fastavro.parse_schema(json.loads(json.dumps(schema)))
     shape = {"wkb": b"\1", "srid": 1}

@@ -274,9 +274,13 @@ def test_only_the_columns_that_the_sink_takes() -> None:
     reader = ChangeReader(ConfluentAvro(AVRO.texts.__getitem__), route)
     (segment,) = reader.read(records(record("c", 5)), Progress(0)).segments
     assert isinstance(segment, RowChanges)
-    assert segment.frame.schema == pl.Schema(
-        {"offset": pl.Int64, "deleted": pl.Boolean, "key": pl.Binary, "c0": pl.Int64, "c1": pl.Datetime("us")}
-    )
+    assert dict(segment.frame.schema) == {
+        "offset": pl.Int64,
+        "deleted": pl.Boolean,
+        "key": pl.Binary,
+        "c0": pl.Int64,
+        "c1": pl.Datetime("us"),
+    }
 
 
 @pytest.mark.parametrize(
