@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -12,11 +13,13 @@ from rich.console import Console
 from rich.table import Table
 
 from stack.errors import StackError
-from stack.layout import REPO
+from stack.install.relock import relock
+from stack.layout import REPO, Layout
 from stack.progress import Reporter
 from stack.stack import Stack
 
 UNREACHABLE = 3
+HEALTHY_SECONDS = 30
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="The native stack: every server on this machine."
 )
@@ -33,9 +36,8 @@ def up(
         stack = Stack(reporter=reporter)
         stack.up(sinks=not no_sinks)
     console.print(_table(stack))
-    command = Path(sys.executable).with_name("cdc")
-    if not no_sinks and command.exists():
-        subprocess.run([command, "health"], cwd=REPO, env=_environment(stack), check=False)  # noqa: S603 - ours
+    if not no_sinks:
+        _health(stack)
 
 
 @app.command()
@@ -81,6 +83,13 @@ def restart(name: Name) -> None:
 
 
 @app.command()
+def lock() -> None:
+    """Write artifacts.toml anew, after a version was changed on purpose."""
+    with Reporter() as reporter:
+        relock(Layout.find(), reporter)
+
+
+@app.command()
 def kill(name: Name) -> None:
     """End one server with SIGKILL, as an accident would."""
     stack = Stack()
@@ -102,8 +111,17 @@ def _known(stack: Stack, name: str) -> Stack:
     return stack
 
 
-def _environment(stack: Stack) -> dict[str, str]:
-    return {**os.environ, "CDC_HOME": str(stack.layout.home)}
+def _health(stack: Stack) -> None:
+    """Show `cdc health`, when all is well or HEALTHY_SECONDS have passed."""
+    command = [str(Path(sys.executable).with_name("cdc")), "health"]
+    environment = {**os.environ, "CDC_HOME": str(stack.layout.home)}
+    deadline = time.monotonic() + HEALTHY_SECONDS
+    while time.monotonic() < deadline:
+        quiet = subprocess.run(command, cwd=REPO, env=environment, capture_output=True, check=False)  # noqa: S603 - ours
+        if quiet.returncode == 0:
+            break
+        time.sleep(1)
+    subprocess.run(command, cwd=REPO, env=environment, check=False)  # noqa: S603 - ours
 
 
 def _table(stack: Stack) -> Table:

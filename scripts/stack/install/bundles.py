@@ -50,6 +50,13 @@ class Installer:
         """Return the bundles that still have to be fetched."""
         return [pin for name, pin in pins().items() if name != "jdk" and not self.folder(name).exists()]
 
+    def tidy(self) -> None:
+        """Remove what the downloads left once everything is unpacked."""
+        repository = self._layout.cache / "maven"
+        if repository.exists() and not any(pin.pom for pin in self.missing()):
+            with exclusive(self._layout.cache / "locks" / "maven"):
+                shutil.rmtree(repository, ignore_errors=True)
+
     def ensure(self, name: str) -> Path:
         """Return a bundle's folder, ready to use."""
         target = self.folder(name)
@@ -68,6 +75,7 @@ class Installer:
             return
         fetched = aside / "fetched"
         maven.fetch(self._layout, pin, self.java(), fetched, self._reporter)
+        pin.check(fetched)
         arrange = {
             "kafka": self._kafka,
             "connect-plugins": self._connect_plugins,
@@ -159,4 +167,7 @@ def _runs(command: Path) -> bool:
 
 def _untar(archive: Path, into: Path) -> None:
     with tarfile.open(archive) as content:
-        content.extractall(into, filter="tar")
+        if hasattr(tarfile, "tar_filter"):
+            content.extractall(into, filter="tar")
+        else:  # Python before 3.11.4
+            content.extractall(into)  # noqa: S202 - its hash was checked

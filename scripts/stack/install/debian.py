@@ -52,7 +52,7 @@ def fetch(layout: Layout, pin: Pin, into: Path, reporter: Reporter) -> None:
             "Install MySQL 8.4 or newer (mysqld) and a JDK 21 or newer by hand, then run `up` again.",
         )
     with exclusive(layout.cache / "locks" / f"apt-{pin.suite}"):
-        apt = _Apt(layout, pin.suite, source)
+        apt = Apt(layout, pin.suite, source)
         wanted = apt.choose(pin, reporter)
         with reporter.download(f"{pin.name} {pin.version}", pin.size, apt.arrived):
             apt.get("install", "--download-only", "--yes", *wanted)
@@ -61,11 +61,11 @@ def fetch(layout: Layout, pin: Pin, into: Path, reporter: Reporter) -> None:
                 pin.check_file(deb)
             if not deb.name.startswith(NEEDLESS):
                 run(["dpkg-deb", "--extract", str(deb), str(into)], log=apt.log)
-        shutil.rmtree(apt.root)
+        apt.remove()
     _relink(into)
 
 
-class _Apt:
+class Apt:
     """A private apt: own state, own cache, one source line, nothing installed."""
 
     def __init__(self, layout: Layout, suite: str, source: str) -> None:
@@ -101,8 +101,7 @@ class _Apt:
         self.get("update")
         if not pin.files:
             return list(pin.packages)
-        told = output(["apt-cache", "madison", pin.packages[0]], env=self._env)
-        offered = [line.split("|")[1].strip() for line in told.splitlines() if line.count("|") > 1]
+        offered = self.offered(pin.packages[0])
         if pin.version in offered:
             return [f"{package}={pin.version}" for package in pin.packages]
         series = pin.version.rsplit(".", 1)[0]
@@ -118,6 +117,15 @@ class _Apt:
             " taking that (verified by apt against Debian's signature)"
         )
         return list(pin.packages)
+
+    def offered(self, package: str) -> list[str]:
+        """Return the versions that the mirror has, newest first."""
+        told = output(["apt-cache", "madison", package], env=self._env)
+        return [line.split("|")[1].strip() for line in told.splitlines() if line.count("|") > 1]
+
+    def remove(self) -> None:
+        """Remove the private state and what was downloaded."""
+        shutil.rmtree(self.root)
 
     def arrived(self) -> int:
         """Return how many bytes have been downloaded."""

@@ -21,7 +21,7 @@ def version() -> str:
 
 
 def fetch(layout: Layout, pin: Pin, java: Java, into: Path, reporter: Reporter) -> None:
-    """Copy a pom's runtime dependencies into a folder and compare them with the lock."""
+    """Copy a pom's runtime dependencies into a folder."""
     repository = layout.cache / "maven"
     log = layout.log(f"fetch-{pin.name}")
 
@@ -53,7 +53,6 @@ def fetch(layout: Layout, pin: Pin, java: Java, into: Path, reporter: Reporter) 
                 f"Maven could not fetch {pin.name} {pin.version}: {why}",
                 f"Check the network and Maven's settings, then run `up` again; {log.name} has the details.",
             ) from error
-    pin.check(into)
 
 
 def _size(path: Path) -> int:

@@ -13,7 +13,7 @@ class Sink(Server):
     """One worker of `cdc run`."""
 
     sink: ClassVar[str]
-    needs = ("mysql", "kafka", "registry", "connect", "postgres", "elasticsearch")
+    needs = ("connector", "postgres", "elasticsearch")
     ready_seconds = 30
 
     def launch(self) -> Launch:
