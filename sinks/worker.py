@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from sinks.crash_points import CrashPoint, nowhere
 from sinks.errors import CdcError, FatalError, FencedError, OutageError
 from sinks.health import State
 from sinks.kafka.consumer import PartitionConsumer, Polled, PositionLostError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from sinks.breaker import Breaker
     from sinks.change import Progress, TopicPartition
+    from sinks.crash_points import Reached
     from sinks.envelope import ChangeReader
     from sinks.health import WorkerStatus
     from sinks.kafka.dead_letters import DeadLetters
@@ -94,6 +96,7 @@ class Worker:
         limits: bounds.
         clock: seconds, never going back.
         random: a number in [0, 1).
+        reached: called at each crash point, from the worker's thread or the target's; tests die there.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class Worker:
         limits: Limits,
         random: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
+        reached: Reached = nowhere,
     ) -> None:
         self._consumer = consumer
         self._topics = topics
@@ -124,6 +128,7 @@ class Worker:
         self._limits = limits
         self._clock = clock
         self._random = random
+        self._reached = reached
         self._stopping = threading.Event()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"apply-{target.name}")
         self._polled = Polled()
@@ -194,9 +199,13 @@ class Worker:
             self._settle(0)
             self._commit_idle_positions()
             return
+        self._reached(CrashPoint.COLLECTED)
         prepared = self._prepare()
+        self._reached(CrashPoint.DECODED)
         self._settle(None)
+        self._reached(CrashPoint.SETTLED)
         self._submit(prepared)
+        self._reached(CrashPoint.HANDED_OVER)
 
     def _claim(self) -> None:
         now = self._clock()
@@ -207,6 +216,9 @@ class Worker:
         claims = self._topics.claims(waiting)
         self._gone = dict.fromkeys(waiting - {c.partition for c in claims}, now + _GONE_SECONDS)
         stored = self._on_target(partial(self._target.claim, claims))
+        self._reached(CrashPoint.CLAIMED)
+        # A partition that went to another member meanwhile is not ours to fetch, whatever its lease says.
+        stored = {p: s for p, s in stored.items() if p in self._consumer.assigned}
         for partition, state in stored.items():
             if partition in self._lost and self._generations.get(partition) == state.generation:
                 raise FatalError(
@@ -217,10 +229,10 @@ class Worker:
             self._generations[partition] = state.generation
             self._progress[partition] = state.progress
             self._applied[partition] = state.progress.next_offset
+            self._parked.pop(partition, None)
         self._lost -= stored.keys()
         self._consumer.start({p: s.progress.next_offset for p, s in stored.items()})
-        self._breaker.succeeded()
-        self._status.breaker(self._breaker.state)
+        self._reached(CrashPoint.STARTED)
         self._status.record_applied({p: s.progress for p, s in stored.items()}, _now_ms())
         self._active_at = self._clock()
         log.info("claimed %d partitions", len(stored), extra={"action": "claimed"})
@@ -270,11 +282,6 @@ class Worker:
         return replace(progress, next_offset=end) if end and end > progress.next_offset else progress
 
     def _submit(self, prepared: _Prepared) -> None:
-        parked = {
-            p: replace(v, counts=_plus(v.counts, self._parked.get(p, 0)))
-            for p, v in prepared.batch.progress.items()
-        }
-        prepared = replace(prepared, batch=replace(prepared.batch, progress=parked))
         self._applying = self._executor.submit(self._apply, prepared)
         self._active_at = self._clock()
 
@@ -285,19 +292,38 @@ class Worker:
         a dead letter may then stand twice, under the same id.
         """
         started = self._clock()
+        # What the target refuses is counted in the progress that it commits with the rest of the batch; the
+        # batches after this one were decoded without knowing of it.
+        progress = {p: self._counted(p, v) for p, v in prepared.batch.progress.items()}
+        batch = Batch(prepared.batch.segments, progress)
 
         def park(rejections: Sequence[Rejection]) -> None:
             self._dead_letters.write(prepared.letters(rejections))
+            self._reached(CrashPoint.PARKED)
             for rejection in rejections:
                 self._parked[rejection.partition] = self._parked.get(rejection.partition, 0) + 1
+            progress.update({p: self._counted(p, v) for p, v in prepared.batch.progress.items()})
 
+        self._reached(CrashPoint.BEGUN)
         if prepared.rejections:
             self._dead_letters.write(prepared.letters(prepared.rejections))
-        self._target.apply(prepared.batch, park)
+            self._reached(CrashPoint.PARKED)
+        self._target.apply(batch, park)
+        self._reached(CrashPoint.APPLIED)
         now_ms = _now_ms()
-        self._applied.update({p: v.next_offset for p, v in prepared.batch.progress.items()})
-        self._status.record_applied(prepared.batch.progress, now_ms)
-        self._metrics.applied(prepared.batch, self._clock() - started, now_ms)
+        self._applied.update({p: v.next_offset for p, v in progress.items()})
+        self._status.record_applied(progress, now_ms)
+        self._metrics.applied(batch, self._clock() - started, now_ms)
+        self._reached(CrashPoint.NOTED)
+
+    def _counted(self, partition: TopicPartition, progress: Progress) -> Progress:
+        """Add what the target refused since the claim to the counts."""
+        parked = self._parked.get(partition, 0)
+        if not parked:
+            return progress
+        return replace(
+            progress, counts={**progress.counts, "parked": progress.counts.get("parked", 0) + parked}
+        )
 
     def _on_target(self, call: Callable[[], _T]) -> _T:
         """Run a call in the target's thread, staying in the group meanwhile."""
@@ -334,6 +360,10 @@ class Worker:
             return
         self._applying = None
         future.result()
+        self._works()
+
+    def _works(self) -> None:
+        """Note that nothing is out: a batch was applied, or there is none to apply."""
         self._breaker.succeeded()
         self._status.breaker(self._breaker.state)
         self._status.set_state(State.RUNNING)
@@ -344,7 +374,7 @@ class Worker:
         if self._applying is not None or idle < _IDLE_COMMIT_SECONDS:
             return
         self._store_ends()
-        self._status.set_state(State.RUNNING)
+        self._works()
 
     def _store_ends(self) -> None:
         ends, self._polled.ends = self._polled.ends, {}
@@ -370,11 +400,13 @@ class Worker:
             only_markers_left = applied == read.next_offset and self._polled.ends.get(partition, -1) >= high
             self._status.record_position(partition, high, at_end=only_markers_left or applied >= high)
         self._consumer.report(dict(self._applied))
+        self._reached(CrashPoint.REPORTED)
 
     def _before_revoke(self, partitions: frozenset[TopicPartition]) -> None:
         """Finish what is in flight while the partitions are still ours; later the fence would refuse it."""
         if self._applying is not None:
             wait([self._applying], timeout=self._limits.shutdown_seconds)
+        self._reached(CrashPoint.REVOKED)
         for partition in partitions:
             self._progress.pop(partition, None)
             self._applied.pop(partition, None)
@@ -415,6 +447,7 @@ class Worker:
         self._executor.submit(self._target.release, list(self._progress))
         self._progress.clear()
         self._applied.clear()
+        self._reached(CrashPoint.ABANDONED)
 
     def _stay_in_group(self) -> None:
         """Poll while nothing is fetched: the group's callbacks run, and its broker may be out as well."""
@@ -427,14 +460,11 @@ class Worker:
             if self._applying is not None:
                 wait([self._applying], timeout=self._limits.shutdown_seconds)
                 self._settle(0)
+            self._reached(CrashPoint.DRAINED)
             if self._applying is None and not self._polled.count:
                 self._store_ends()
         except (OutageError, FencedError) as error:
             log.warning("stopped during an outage: %s", error, extra={"action": "stopped"})
-
-
-def _plus(counts: Mapping[str, int], parked: int) -> Mapping[str, int]:
-    return {**counts, "parked": counts.get("parked", 0) + parked} if parked else counts
 
 
 def _now_ms() -> int:
