@@ -35,5 +35,5 @@ WORKDIR /tmp
 USER 10001:10001
 EXPOSE 8181 8182
 # Whether the worker runs, not whether all is well elsewhere: an outage of a target restarts nothing.
-HEALTHCHECK --interval=15s --timeout=10s --start-period=30s --retries=4 CMD ["cdc", "health", "--live"]
+HEALTHCHECK --interval=15s --timeout=30s --start-period=30s --retries=4 CMD ["cdc", "health", "--live"]
 CMD ["cdc", "run"]

@@ -1,5 +1,8 @@
 """Checks what docker-compose.yml promises: reads what `config --format json` says, prints what is broken."""
 
+import ast
+import importlib
+import inspect
 import json
 import sys
 from collections.abc import Iterator
@@ -32,7 +35,20 @@ def problems(config: dict[str, Any]) -> Iterator[str]:
                 yield f"{name}: does not wait until {of} is healthy"
 
 
+def borrowed(config: dict[str, Any]) -> Iterator[str]:
+    """Yield what the one-shot service calls in the native stack and would not find there any more."""
+    call = config["services"]["connector-setup"]["command"][-1]
+    imports, _, rest = call.partition("; ")
+    arguments = [node.value for node in ast.walk(ast.parse(rest)) if isinstance(node, ast.Constant)]
+    module, name = imports.removeprefix("from ").split(" import ")
+    try:
+        inspect.signature(getattr(importlib.import_module(module), name)).bind(*arguments)
+    except (ImportError, AttributeError, TypeError) as error:
+        yield f"connector-setup: {call!r} does not fit the native stack: {error}"
+
+
 if __name__ == "__main__":
-    found = list(problems(json.load(sys.stdin)))
+    read = json.load(sys.stdin)
+    found = [*problems(read), *borrowed(read)]
     sys.stdout.writelines(f"{problem}\n" for problem in found)
     sys.exit(1 if found else 0)

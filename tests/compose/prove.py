@@ -24,13 +24,14 @@ from pymysql.constants import CLIENT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PATIENCE = 60.0
+PATIENCE = 120.0  # of a machine that has much else to do
 SHOP = ("customers", "products", "orders", "order_lines")
-OTHER = f"other_{os.getpid()}"
+KEY = 1_000_000 + int(time.time()) % 1_000_000_000
+OTHER = f"other_{KEY}"
 NEW_CUSTOMER = "INSERT INTO shop.customers (id, email, name, country) VALUES"
 ROLLED_BACK = (
-    f"START TRANSACTION; {NEW_CUSTOMER} (9001, 'a@example.com', 'never', 'NL'); ROLLBACK;"
-    f"{NEW_CUSTOMER} (9001, 'b@example.com', 'kept', 'NL')"
+    f"START TRANSACTION; {NEW_CUSTOMER} ({KEY}, 'a@example.com', 'never', 'NL'); ROLLBACK;"
+    f"{NEW_CUSTOMER} ({KEY}, '{KEY}@example.com', 'kept', 'NL')"
 )
 Row = tuple[Any, ...] | None
 
@@ -136,7 +137,7 @@ class Edit:
     value: str | None
     table: str = "shop.customers"
     column: str = "name"
-    key: int = 9001
+    key: int = KEY
 
     def carry_out(self, stores: Stores) -> None:
         stores.edit(self.statement)
@@ -158,17 +159,17 @@ class Edit:
 EDITS = (
     Edit(
         "INSERT",
-        NEW_CUSTOMER + " (9001, 'z@example.com', 'Zoë 🚀', 'NL')",
+        f"{NEW_CUSTOMER} ({KEY}, '{KEY}@example.com', 'Zoë 🚀', 'NL')",
         "Zoë 🚀",
     ),
-    Edit("UPDATE", "UPDATE shop.customers SET name = 'Zoë \\'Q\\'' WHERE id = 9001", "Zoë 'Q'"),
-    Edit("DELETE", "DELETE FROM shop.customers WHERE id = 9001", None),
+    Edit("UPDATE", f"UPDATE shop.customers SET name = 'Zoë \\'Q\\'' WHERE id = {KEY}", "Zoë 'Q'"),
+    Edit("DELETE", f"DELETE FROM shop.customers WHERE id = {KEY}", None),
     Edit("a row rolled back, then one that is not", ROLLED_BACK, "kept"),
-    Edit("DELETE", "DELETE FROM shop.customers WHERE id = 9001", None),
+    Edit("DELETE", f"DELETE FROM shop.customers WHERE id = {KEY}", None),
     Edit(
         "a new database's first row",
         f"CREATE DATABASE {OTHER}; CREATE TABLE {OTHER}.things (id INT PRIMARY KEY, what VARCHAR(20));"
-        f"INSERT INTO {OTHER}.things VALUES (9001, 'new')",
+        f"INSERT INTO {OTHER}.things VALUES ({KEY}, 'new')",
         "new",
         table=f"{OTHER}.things",
         column="what",
