@@ -1,4 +1,4 @@
-"""The one error of this package."""
+"""The error of this package, and its echo in steps that run beside the one that failed."""
 
 
 class StackError(Exception):
@@ -8,3 +8,7 @@ class StackError(Exception):
         super().__init__(f"{what.rstrip('.')}. {mend}")
         self.what = what
         self.mend = mend
+
+
+class CancelledError(Exception):
+    """Ends a step because another one has failed, or because the user gave up."""

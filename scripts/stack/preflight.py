@@ -5,7 +5,7 @@ import platform
 import shutil
 
 from stack.errors import StackError
-from stack.install import debian, maven
+from stack.install import debian
 from stack.install.bundles import Installer
 from stack.install.java import find
 from stack.layout import Layout
@@ -32,8 +32,8 @@ def check(layout: Layout, installer: Installer) -> None:
     fetches_debian = any(pin.suite for pin in missing) and installed() is None
     if fetches_debian or find() is None:
         _debian()
-    if any(pin.pom for pin in missing) and not maven.version():
-        raise StackError("Maven (mvn) is missing or does not run", "Install it: apt-get install maven.")
+    if any(pin.pom for pin in missing) and not shutil.which("mvn"):
+        raise StackError("Maven (mvn) is missing", "Install it: apt-get install maven.")
 
 
 def _disk(layout: Layout, *, first: bool) -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
-from stack.errors import StackError
+from stack.errors import CancelledError, StackError
 from stack.layout import Layout
 from stack.process import Process
 from stack.progress import Reporter
@@ -19,10 +19,6 @@ RETRY_SECONDS = 1.0
 TRIES = 3
 
 
-class Cancelled(Exception):  # noqa: N818 - not an error of its own: another step has failed, or the user gave up
-    """Ends the steps that are still under way."""
-
-
 class Starter:
     """Brings servers to the point where they answer; what already runs as it should is left alone."""
 
@@ -30,7 +26,6 @@ class Starter:
         self._context = context
         self._reporter = reporter
         self._servers = servers
-        self._cancelled = threading.Event()
 
     def start_all(self, wanted: Sequence[str]) -> None:
         """Run one thread per server and one for the connector; the first failure ends the others."""
@@ -45,7 +40,7 @@ class Starter:
                     self._context.installer.ensure(bundle)
             for need in needs:
                 while not ready[need].wait(POLL_SECONDS):
-                    self._go_on()
+                    self._context.installer.go_on()
             act()
             ready[name].set()
 
@@ -55,10 +50,10 @@ class Starter:
                 wait(outcomes, return_when=FIRST_EXCEPTION)
             finally:
                 if not all(event.is_set() for event in ready.values()):
-                    self._cancelled.set()
+                    self._context.installer.cancelled.set()
         errors = [error for error in (outcome.exception() for outcome in outcomes) if error]
         for error in errors:
-            if not isinstance(error, Cancelled):
+            if not isinstance(error, CancelledError):
                 raise error
 
     def start(self, server: Server) -> None:
@@ -89,7 +84,7 @@ class Starter:
         process.spawn(server.launch())
         tries = 1
         while not server.answers():
-            self._go_on()
+            self._context.installer.go_on()
             if not process.running():
                 # What was killed a moment ago may hold its files and ports for a little longer.
                 if tries == TRIES:
@@ -106,10 +101,6 @@ class Starter:
                     f"Look at {process.log.name} among the logs, then run `up` again.",
                 )
             time.sleep(POLL_SECONDS)
-
-    def _go_on(self) -> None:
-        if self._cancelled.is_set():
-            raise Cancelled
 
 
 def process_of(layout: Layout, name: str) -> Process:

@@ -3,10 +3,11 @@
 import shutil
 import subprocess
 import tarfile
+import threading
 import zipfile
 from pathlib import Path
 
-from stack.errors import StackError
+from stack.errors import CancelledError, StackError
 from stack.files import build_aside, exclusive
 from stack.install import debian, maven
 from stack.install.java import Java, find
@@ -33,6 +34,7 @@ class Installer:
         self._layout = layout
         self._reporter = reporter
         self._java: Java | None = None
+        self.cancelled = threading.Event()
 
     def java(self) -> Java:
         """Return a JDK of the machine, or Debian's unpacked into the cache."""
@@ -49,6 +51,11 @@ class Installer:
     def missing(self) -> list[Pin]:
         """Return the bundles that still have to be fetched."""
         return [pin for name, pin in pins().items() if name != "jdk" and not self.folder(name).exists()]
+
+    def go_on(self) -> None:
+        """Raise if the work of all threads was cancelled."""
+        if self.cancelled.is_set():
+            raise CancelledError
 
     def tidy(self) -> None:
         """Remove what the downloads left once everything is unpacked."""
@@ -74,7 +81,10 @@ class Installer:
             debian.fetch(self._layout, pin, aside, self._reporter)
             return
         fetched = aside / "fetched"
-        maven.fetch(self._layout, pin, self.java(), fetched, self._reporter)
+        java = self.java()
+        with exclusive(self._layout.cache / "locks" / "maven"):
+            self.go_on()
+            maven.fetch(self._layout, pin, java, fetched, self._reporter)
         pin.check(fetched)
         arrange = {
             "kafka": self._kafka,

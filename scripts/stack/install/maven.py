@@ -4,20 +4,14 @@ import os
 from pathlib import Path
 
 from stack.errors import StackError
-from stack.files import exclusive
 from stack.install.java import Java
 from stack.install.pins import Pin
 from stack.layout import REPO, Layout
-from stack.process import output, run
+from stack.process import run
 from stack.progress import Reporter
 
 COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 NO_SUCH = ("Could not find artifact", "was not found in")
-
-
-def version() -> str:
-    """Return Maven's first line about itself, or nothing if it isn't there."""
-    return output(["mvn", "--version"]).strip().partition("\n")[0]
 
 
 def fetch(layout: Layout, pin: Pin, java: Java, into: Path, reporter: Reporter) -> None:
@@ -29,10 +23,7 @@ def fetch(layout: Layout, pin: Pin, java: Java, into: Path, reporter: Reporter) 
         files = (path for path in repository.rglob("*") if path.name.startswith(tuple(pin.files)))
         return sum(_size(path) for path in files)
 
-    with (
-        exclusive(layout.cache / "locks" / "maven"),
-        reporter.download(f"{pin.name} {pin.version}", pin.size, arrived),
-    ):
+    with reporter.download(f"{pin.name} {pin.version}", pin.size, arrived):
         argv = [
             "mvn",
             "--batch-mode",
