@@ -1,5 +1,5 @@
 -- Accounts, with the least each of them needs. ${…} are filled in by whoever applies this file: `./scripts/up`
--- (generated passwords) or docker-init.sh (from the container's environment). Safe to apply again.
+-- (generated passwords) or scripts/compose/mysql-init.sh (from the container's environment). Safe to apply again.
 
 CREATE DATABASE IF NOT EXISTS debezium;
 CREATE DATABASE IF NOT EXISTS shop;
