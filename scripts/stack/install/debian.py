@@ -62,7 +62,7 @@ def fetch(layout: Layout, pin: Pin, into: Path, reporter: Reporter) -> None:
             if not deb.name.startswith(NEEDLESS):
                 run(["dpkg-deb", "--extract", str(deb), str(into)], log=apt.log)
         apt.remove()
-    _relink(into)
+    relink(into)
 
 
 class Apt:
@@ -151,7 +151,7 @@ def _numbers(version: str) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", version.partition("-")[0])]
 
 
-def _relink(root: Path) -> None:
+def relink(root: Path) -> None:
     """Point absolute links at the private root that they were meant for."""
     for path in root.rglob("*"):
         if path.is_symlink() and path.readlink().is_absolute():

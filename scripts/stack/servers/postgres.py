@@ -40,7 +40,7 @@ class Postgres(Server):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._root = os.geteuid() == 0
-        if self._root and not _reachable(self.folder):
+        if self._root and not reachable(self.folder):
             digest = hashlib.sha256(str(self.folder).encode()).hexdigest()[:12]
             self.folder = REACHABLE / f"cdc-stack-{digest}"
 
@@ -130,7 +130,7 @@ class Postgres(Server):
     def _binaries(self) -> Path:
         """Return the programs; as root, a copy that nobody can reach if the cache is out of its reach."""
         bundle = self.bundle("postgres")
-        if not self._root or _reachable(bundle):
+        if not self._root or reachable(bundle):
             return bundle
         copy = REACHABLE / "cdc-stack-programs" / bundle.name
         self._own(copy.parent)
@@ -147,6 +147,6 @@ class Postgres(Server):
             raise StackError(f"{folder.name} in {folder.parent} is not a folder of root alone", "Remove it.")
 
 
-def _reachable(path: Path) -> bool:
+def reachable(path: Path) -> bool:
     """Tell whether an unprivileged user can walk down to a path (whose last parts may not exist yet)."""
     return all(folder.stat().st_mode & 0o001 for folder in [path, *path.parents] if folder.exists())

@@ -1,0 +1,1 @@
+"""The native stack: its parts without servers, and its repair with them."""
