@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from stack.state import State
 
 STEP = 10
 LAST = 65_000
+LET_GO_SECONDS = 1.0
+POLL_SECONDS = 0.05
 
 
 def is_free(port: int) -> bool:
@@ -39,7 +42,7 @@ def assign(layout: Layout, state: State, defaults: Mapping[str, int], running: C
         mine = state.ports
         for name, default in defaults.items():
             remembered = mine.get(name)
-            if remembered and (name in running or is_free(remembered)):
+            if remembered and (name in running or _becomes_free(remembered)):
                 continue
             others = {port for key, port in mine.items() if key != name} | set(taken)
             mine[name] = next(port for port in _candidates(default) if port not in others and is_free(port))
@@ -49,6 +52,16 @@ def assign(layout: Layout, state: State, defaults: Mapping[str, int], running: C
         taken |= {port: str(layout.home) for port in mine.values()}
         write_whole(register, json.dumps(taken, indent=2, sort_keys=True))
     return said
+
+
+def _becomes_free(port: int) -> bool:
+    """Tell whether a port is free, or will be in a moment: a server that was killed lets it go late."""
+    deadline = time.monotonic() + LET_GO_SECONDS
+    while not is_free(port):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
 
 
 def _candidates(default: int) -> Iterator[int]:

@@ -44,15 +44,19 @@ class Running:
 
 
 def start_time(pid: int) -> int | None:
-    """Return a live process's start in clock ticks since boot; None if it is gone or a zombie."""
+    """Return a live process's start in clock ticks since boot; None if it is gone or a zombie.
+
+    A killed process whose first thread is a zombie holds its ports until its last thread has ended.
+    """
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
+        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - the number is all that counts
     except OSError:
         return None
     fields = stat[stat.rindex(")") + 2 :].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    return None if fields[0] in "ZX" and len(threads) <= 1 else int(fields[19])
 
 
 class Process:
