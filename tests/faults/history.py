@@ -187,10 +187,11 @@ class Writer:
 
     def _note(self) -> None:
         self._version += 1
-        row = {"v": self._version % 5, "t": "same"}
+        value, text = self._version % 5, "same"
+        row = {"v": value, "t": text}
         offset = self._send(L0, None, _LOG.value(LOG.envelope("c", after=row, **self._gtid())))
         self.history.applied[L0].append(offset)
-        self.history.notes[row["v"], row["t"]] += 1
+        self.history.notes[value, text] += 1
 
     def _truncate(self) -> None:
         gtid = self._gtid()["gtid"]
