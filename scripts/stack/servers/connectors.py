@@ -15,7 +15,7 @@ from stack.layout import REPO
 CONNECTORS = REPO / "connect" / "connectors"
 NAME = "mysql-source"
 RUNNING_SECONDS = 90
-PULSE_SECONDS = 20
+PULSE_SECONDS = 60
 POLL_SECONDS = 0.2
 NOT_FOUND = 404
 PASSING = {409, 500, 503}
