@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sinks.cli import config, health, lag, run
+from sinks.cli import config, health, lag, outbox, run
 from sinks.cli.context import Context
 from sinks.cli.logs import LogFormat, LogLevel, configure_logging
 from sinks.cli.output import tell_error
@@ -30,6 +30,7 @@ run.register(app)
 health.register(app)
 lag.register(app)
 config.register(app)
+outbox.register(app)
 
 
 @app.callback()

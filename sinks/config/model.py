@@ -181,6 +181,23 @@ class Worker(Section):
         return self
 
 
+class Outbox(Section):
+    """``[outbox]``: the polling relay of the transactional outbox."""
+
+    table: Annotated[str, Field(pattern=r"^[A-Za-z0-9_$]+\.[A-Za-z0-9_$]+$")] = "shop.outbox"
+    mode: Literal["status", "last-id"] = "status"
+    topic_prefix: Name = "events"
+    partitions: PositiveInt = 3
+    batch_records: PositiveInt = 2000
+    poll_seconds: PositiveFloat = 0.1
+    max_failures: PositiveInt = 10
+    retry_first_seconds: PositiveFloat = 1.0
+    retry_ceiling_seconds: PositiveFloat = 300.0
+    keep_hours: NonNegativeFloat = 24.0
+    lag_seconds: PositiveFloat = 60.0
+    max_message_bytes: Annotated[ByteSize, Field(gt=0)] = ByteSize(1_000_000)
+
+
 class Sink(Section):
     """``[sinks.NAME]``: what every sink has."""
 
@@ -259,6 +276,7 @@ class Config(Section):
     mysql: Mysql = Field(default_factory=Mysql)
     worker: Worker = Field(default_factory=Worker)
     health: Thresholds = Field(default_factory=Thresholds)
+    outbox: Outbox = Field(default_factory=Outbox)
     sinks: dict[Name, Annotated[SinkConfig, Field(discriminator="type")]] = Field(min_length=1)
 
     @model_validator(mode="before")

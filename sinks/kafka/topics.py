@@ -59,15 +59,15 @@ class Topics:
             ]
         return claims
 
-    def ensure(self, name: str, *, retention_ms: int = -1) -> None:
-        """Create a topic of one partition if it is not there.
+    def ensure(self, name: str, *, retention_ms: int = -1, partitions: int = 1) -> None:
+        """Create a topic if it is not there.
 
         Raises:
             OutageError: no broker answers.
             FatalError: the broker refuses.
         """
         topic = NewTopic(
-            name, num_partitions=1, replication_factor=-1, config={"retention.ms": str(retention_ms)}
+            name, num_partitions=partitions, replication_factor=-1, config={"retention.ms": str(retention_ms)}
         )
         try:
             self._admin.create_topics([topic], request_timeout=_TIMEOUT_SECONDS)[name].result(

@@ -19,7 +19,6 @@ PULSE_SECONDS = 60
 POLL_SECONDS = 0.2
 NOT_FOUND = 404
 PASSING = {409, 500, 503}
-OURS = ("cdc.", "__debezium-heartbeat.cdc")
 
 
 class Connectors:
@@ -41,14 +40,19 @@ class Connectors:
             if self._ask("GET", f"/connectors/{name}/config") != {**definition["config"], "name": name}:
                 self._ask("PUT", f"/connectors/{name}/config", definition["config"])
             self._wait_until_running(name)
-        if not self._delivers(PULSE_SECONDS):
-            self._ask("POST", f"/connectors/{NAME}/restart?includeTasks=true")
-            self._wait_until_running(NAME)
-            if not self._delivers(RUNNING_SECONDS):
-                raise StackError(
-                    f"connector {NAME} says that it runs, but nothing comes out of it",
-                    "connect.log may tell why.",
-                )
+            self._make_sure(name, definition["config"]["topic.prefix"])
+
+    def _make_sure(self, name: str, prefix: str) -> None:
+        """Restart a connector once if nothing comes out of it."""
+        if self._delivers(prefix, PULSE_SECONDS):
+            return
+        self._ask("POST", f"/connectors/{name}/restart?includeTasks=true")
+        self._wait_until_running(name)
+        if not self._delivers(prefix, RUNNING_SECONDS):
+            raise StackError(
+                f"connector {name} says that it runs, but nothing comes out of it",
+                "connect.log may tell why.",
+            )
 
     def _wait_until_running(self, name: str) -> None:
         deadline = time.monotonic() + RUNNING_SECONDS
@@ -69,15 +73,15 @@ class Connectors:
                 raise StackError(f"connector {name} does not run: {why}", "connect.log has the details.")
             time.sleep(POLL_SECONDS)
 
-    def _delivers(self, seconds: float) -> bool:
-        """Tell whether any capture topic grows within some time."""
+    def _delivers(self, prefix: str, seconds: float) -> bool:
+        """Tell whether any topic of a connector grows within some time."""
         reader = Consumer({"bootstrap.servers": self._bootstrap, "group.id": "cdc-stack", "log_level": 0})
         try:
-            before = _ends(reader)
+            before = _ends(reader, prefix)
             deadline = time.monotonic() + seconds
             while time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS)
-                if any(end > before.get(topic, 0) for topic, end in _ends(reader).items()):
+                if any(end > before.get(topic, 0) for topic, end in _ends(reader, prefix).items()):
                     return True
         finally:
             reader.close()
@@ -110,12 +114,12 @@ class Connectors:
             time.sleep(POLL_SECONDS)
 
 
-def _ends(reader: Consumer) -> Mapping[str, int]:
-    """Return where the capture's topics end: rows, transactions, schema changes and Debezium's heartbeat."""
+def _ends(reader: Consumer, prefix: str) -> Mapping[str, int]:
+    """Return where a connector's topics end: rows, transactions, schema changes and Debezium's heartbeat."""
     ends: dict[str, int] = {}
     try:
         for name, topic in reader.list_topics(timeout=10).topics.items():
-            if name == "cdc" or name.startswith(OURS):
+            if name in {prefix, f"__debezium-heartbeat.{prefix}"} or name.startswith(f"{prefix}."):
                 for part in topic.partitions:
                     bounds = reader.get_watermark_offsets(TopicPartition(name, part), timeout=10)
                     ends[f"{name}-{part}"] = bounds[1] if bounds else 0
