@@ -37,7 +37,7 @@ def up(
         stack.up(sinks=not no_sinks)
     console.print(_table(stack))
     if not no_sinks:
-        _health(stack)
+        _health(console, stack)
 
 
 @app.command()
@@ -111,17 +111,19 @@ def _known(stack: Stack, name: str) -> Stack:
     return stack
 
 
-def _health(stack: Stack) -> None:
-    """Show `cdc health`, when all is well or HEALTHY_SECONDS have passed."""
+def _health(console: Console, stack: Stack) -> None:
+    """Print what `cdc health` says, when all is well or HEALTHY_SECONDS have passed."""
     command = [str(Path(sys.executable).with_name("cdc")), "health"]
-    environment = {**os.environ, "CDC_HOME": str(stack.layout.home)}
+    environment = {**os.environ, "CDC_HOME": str(stack.layout.home), "COLUMNS": str(console.width)}
+    if console.is_terminal:
+        environment["FORCE_COLOR"] = "1"
     deadline = time.monotonic() + HEALTHY_SECONDS
-    while time.monotonic() < deadline:
-        quiet = subprocess.run(command, cwd=REPO, env=environment, capture_output=True, check=False)  # noqa: S603 - ours
-        if quiet.returncode == 0:
+    while True:
+        told = subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+        if told.returncode == 0 or time.monotonic() > deadline:
             break
         time.sleep(1)
-    subprocess.run(command, cwd=REPO, env=environment, check=False)  # noqa: S603 - ours
+    sys.stdout.write(f"\n{told.stdout}{told.stderr}")
 
 
 def _table(stack: Stack) -> Table:
