@@ -36,7 +36,7 @@ class Starter:
         def take(name: str) -> None:
             needs, act = steps[name]
             if name in self._servers:
-                for bundle in self._servers[name].bundles:
+                for bundle in self._servers[name].needed_bundles():
                     self._context.installer.ensure(bundle)
             for need in needs:
                 while not ready[need].wait(POLL_SECONDS):

@@ -57,6 +57,10 @@ class Server(ABC):
         """Return the port of a listener (the first one is named like the server)."""
         return self.context.state.port(listener or self.name)
 
+    def needed_bundles(self) -> tuple[str, ...]:
+        """Return the bundles without which it can't run on this machine."""
+        return self.bundles
+
     def bundle(self, name: str) -> Path:
         """Return the folder of an installed bundle."""
         return self.context.installer.ensure(name)

@@ -54,6 +54,10 @@ class MySQL(Server):
     listeners = {"mysql": 3306}  # noqa: RUF012 - a constant of the class
     stop_seconds = 60
 
+    def needed_bundles(self) -> tuple[str, ...]:
+        """Need no packages where the machine's own mysqld is taken."""
+        return () if installed() else self.bundles
+
     def prepare(self) -> None:
         """Write the configuration, and make the data folder at the first start."""
         super().prepare()
