@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import re
 import signal
+import sys
 import threading
+import time
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from sinks.config import PostgresSink
+from sinks.connect_api import ConnectApi
 from sinks.envelope import ChangeReader, Routed
 from sinks.errors import CdcError
 from sinks.health import WorkerStatus
 from sinks.kafka.consumer import PartitionConsumer
 from sinks.kafka.dead_letters import DeadLetters
+from sinks.kafka.heartbeat import Heartbeats
 from sinks.kafka.topics import Topics
 from sinks.metrics import WorkerMetrics
+from sinks.mysql.source import source_state
+from sinks.retry import Backoff
+from sinks.supervisor import Supervisor
 from sinks.targets.elasticsearch.options import ElasticsearchOptions
 from sinks.targets.elasticsearch.target import ElasticsearchTarget
 from sinks.targets.postgres.target import PostgresTarget
@@ -32,6 +41,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from sinks.config import Config, SinkConfig
+    from sinks.connect_api import ConnectorStatus
     from sinks.selection import Selection
     from sinks.table_schema import TableSchema
     from sinks.targets.base import Target
@@ -39,6 +49,11 @@ if TYPE_CHECKING:
     from sinks.wire.base import Wire
 
 log = logging.getLogger(__name__)
+
+# Of the time to stop, what the workers get to finish; the rest is for leaving.
+_DRAIN_SHARE = 0.8
+
+_RESTARTS = Backoff(first=10.0, ceiling=300.0)
 
 
 def open_target(sink: SinkConfig) -> Target:
@@ -92,7 +107,9 @@ def open_worker(config: Config, sink: SinkConfig, status: WorkerStatus, metrics:
         breaker=config.worker.breaker(),
         backoff=config.worker.backoff(),
         limits=Limits(
-            config.worker.batch_records, int(config.worker.batch_bytes), config.worker.shutdown_seconds
+            config.worker.batch_records,
+            int(config.worker.batch_bytes),
+            config.worker.shutdown_seconds * _DRAIN_SHARE,
         ),
         random=random.random,
     )
@@ -112,6 +129,7 @@ class _Running:
     sink: str
     worker: Worker
     server: Server
+    status: WorkerStatus
     error: CdcError | None = None
 
     def run(self) -> None:
@@ -146,16 +164,72 @@ def run(config: Config, sink_names: Sequence[str]) -> int:
         sink = config.sinks[name]
         status, metrics = WorkerStatus(name), WorkerMetrics(name)
         server = serve(create_app(status, metrics), *sink.bind)
-        running.append(_Running(name, open_worker(config, sink, status, metrics), server))
+        running.append(_Running(name, open_worker(config, sink, status, metrics), server, status))
         log.info("sink %s answers at %s", name, sink.worker_url, extra={"action": "started"})
     threads = [threading.Thread(target=one.run, name=f"sink-{one.sink}") for one in running]
     for thread in threads:
         thread.start()
+    watching = _supervise(config, running[0].status, stopping) if config.connect.restart else None
     stopping.wait()
+    deadline = time.monotonic() + config.worker.shutdown_seconds * _DRAIN_SHARE
     for one in running:
         one.worker.stop()
     for thread in threads:
-        thread.join()
+        thread.join(max(0.0, deadline - time.monotonic()))
+    code = 1 if any(one.error for one in running) else 0
+    if any(thread.is_alive() for thread in threads):
+        log.warning("a target or broker does not answer: leaving without it", extra={"action": "stopped"})
+        _leave(code)
+    if watching is not None:
+        watching.join(max(0.0, deadline - time.monotonic()))
     for one in running:
         one.server.close()
-    return 1 if any(one.error for one in running) else 0
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        _leave(code)  # a call to a target that hangs; the interpreter would wait for it
+    return code
+
+
+def _supervise(config: Config, shown: WorkerStatus, stopping: threading.Event) -> threading.Thread:
+    """Watch the connector from a thread of its own."""
+    connect, mysql, kafka = config.connect, config.mysql, config.kafka
+
+    def status() -> ConnectorStatus | None:
+        with ConnectApi(connect.url) as api:
+            return api.status(connect.connector)
+
+    def restart(only_failed: bool) -> None:
+        with ConnectApi(connect.url) as api:
+            api.restart(connect.connector, only_failed=only_failed)
+
+    def source_answers() -> bool:
+        with suppress(CdcError):
+            return bool(source_state(mysql.host, mysql.port, mysql.user, mysql.password.get_secret_value()))
+        return False
+
+    ears = Heartbeats(
+        kafka.bootstrap,
+        f"__debezium-heartbeat.{kafka.topic_prefix}",
+        f"cdc-watch-{connect.connector}",
+        extra=kafka.client_options(),
+    )
+    supervisor = Supervisor(
+        ears=ears,
+        status=status,
+        restart=restart,
+        source_answers=source_answers,
+        shown=shown,
+        silent_seconds=config.health.heartbeat_seconds,
+        backoff=_RESTARTS,
+        random=random.random,
+    )
+    thread = threading.Thread(target=supervisor.run, args=(stopping,), name="supervisor", daemon=True)
+    thread.start()
+    return thread
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process at once. Safe at any moment: what is not committed is read again."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

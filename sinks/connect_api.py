@@ -71,9 +71,26 @@ class ConnectApi:
                 hint="check connect.url",
             ) from error
 
+    def restart(self, connector: str, *, only_failed: bool) -> None:
+        """Restart a connector and its tasks, or only what of them failed; returns before they are back.
+
+        Raises:
+            OutageError: Connect does not answer, or is rebalancing.
+        """
+        path = f"/connectors/{quote(connector, safe='')}/restart"
+        params = {"includeTasks": "true", "onlyFailed": "true" if only_failed else "false"}
+        response = self._ask("POST", path, params)
+        if not response.is_success:
+            raise OutageError(
+                f"Kafka Connect answers {response.status_code} to a restart", where=redacted(self._url)
+            )
+
     def _get(self, path: str) -> httpx.Response:
+        return self._ask("GET", path)
+
+    def _ask(self, method: str, path: str, params: dict[str, str] | None = None) -> httpx.Response:
         try:
-            return self._client.get(path)
+            return self._client.request(method, path, params=params)
         except httpx.HTTPError as error:
             raise OutageError(
                 f"Kafka Connect can't be reached: {redacted(str(error)) or type(error).__name__}",

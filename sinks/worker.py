@@ -43,6 +43,7 @@ _IDLE_COMMIT_SECONDS = 0.5
 _STATUS_SECONDS = 0.5
 _BACKOFF_POLL_SECONDS = 0.05
 _GONE_SECONDS = 2.0
+_SLOW_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,8 +338,12 @@ class Worker:
         if future.done() or timeout is not None:
             return future.done()
         self._consumer.pause()
+        slow_at = self._clock() + _SLOW_SECONDS
         try:
             while not future.done():
+                if self._clock() > slow_at:
+                    slow = OutageError("the target has not answered for long", where=self._target.name)
+                    self._status.set_state(State.DEGRADED, slow)
                 if self._stopping.is_set():
                     wait([future], timeout=self._limits.shutdown_seconds)
                     if not future.done():

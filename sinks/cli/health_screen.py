@@ -125,7 +125,11 @@ def _connector(connector: ConnectorReport) -> Text:
             task.state, "green" if task.state == "RUNNING" else "bold red"
         )
     age = connector.heartbeat_age_seconds
-    return text.append(f", heartbeat {duration(age)} ago" if age is not None else ", no heartbeat")
+    text.append(f", heartbeat {duration(age)} ago" if age is not None else ", no heartbeat")
+    if connector.watch.restarts:
+        when = moment(connector.watch.restarted_ms)
+        text.append(f", restarted {connector.watch.restarts} times, last {when}: {connector.watch.reason}")
+    return text
 
 
 def _source(source: SourceReport) -> Text:

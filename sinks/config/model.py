@@ -136,6 +136,7 @@ class Connect(Service):
 
     url: HttpUrl = "http://127.0.0.1:8083"
     connector: Name = "mysql-source"
+    restart: bool = True
 
 
 class Registry(Service):

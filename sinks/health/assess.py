@@ -17,6 +17,7 @@ from sinks.health.report import (
     State,
     TaskReport,
     Thresholds,
+    WatchReport,
     WorkerReport,
 )
 
@@ -218,6 +219,9 @@ def _of_connector(connector: ConnectorReport, facts: Facts, thresholds: Threshol
     if facts.connector is None:
         return [Finding(subject=subject, what="there is no such connector", hint="./scripts/up creates it")]
     restart = f"Restart it: POST /connectors/{connector.name}/restart?includeTasks=true to Kafka Connect"
+    if connector.watch.watching:
+        times = f", {connector.watch.restarts} times so far" if connector.watch.restarts else ""
+        restart = f"A worker restarts it by itself, with growing pauses{times}; mend the cause"
     failed = [task for task in connector.tasks if task.state == "FAILED"]
     if failed:
         return [
@@ -264,7 +268,19 @@ def _connector(facts: Facts) -> ConnectorReport:
         if found is not None
         else (),
         heartbeat_age_seconds=age,
+        watch=_watch([sink.worker.connector for sink in facts.sinks if sink.worker is not None]),
         error=_report(facts.connect_error),
+    )
+
+
+def _watch(told: Sequence[WatchReport]) -> WatchReport:
+    """Put together what the workers' processes did for the connector: who watches may have changed."""
+    last = max(told, key=lambda watch: watch.restarted_ms, default=WatchReport())
+    return WatchReport(
+        watching=any(watch.watching for watch in told),
+        restarts=sum(watch.restarts for watch in told),
+        restarted_ms=last.restarted_ms,
+        reason=last.reason,
     )
 
 

@@ -76,6 +76,17 @@ class PartitionReport(Value):
     source_ms: int
 
 
+class WatchReport(Value):
+    """What a worker's process does for the connector."""
+
+    watching: Annotated[bool, Field(description="of all processes one watches; it restarts what fails")] = (
+        False
+    )
+    restarts: Annotated[int, Field(description="since the process's start")] = 0
+    restarted_ms: Annotated[int, Field(description="the last time, ms since the epoch; 0: never")] = 0
+    reason: Annotated[str, Field(description="why it was restarted the last time")] = ""
+
+
 class WorkerReport(Value):
     """What a worker answers under ``/health``."""
 
@@ -94,6 +105,7 @@ class WorkerReport(Value):
     source_ms: Annotated[int, Field(description="its commit time at the source")] = 0
     applied_ms: Annotated[int, Field(description="when it was applied")] = 0
     partitions: tuple[PartitionReport, ...] = ()
+    connector: WatchReport = WatchReport()
 
 
 class Finding(Value):
@@ -141,6 +153,7 @@ class ConnectorReport(Value):
     state: str = ""
     tasks: tuple[TaskReport, ...] = ()
     heartbeat_age_seconds: Annotated[float | None, Field(description="null: none, or Kafka is down")] = None
+    watch: WatchReport = WatchReport()
     error: ErrorReport | None = None
 
 

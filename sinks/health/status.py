@@ -9,7 +9,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from sinks.breaker import BreakerState
-from sinks.health.report import ErrorReport, Lag, PartitionReport, State, WorkerReport
+from sinks.health.report import ErrorReport, Lag, PartitionReport, State, WatchReport, WorkerReport
+from sinks.redact import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -58,6 +59,7 @@ class WorkerStatus:
         self._applied_ms = 0
         self._beat_ms = 0
         self._partitions: dict[TopicPartition, _Partition] = {}
+        self._watch = WatchReport()
 
     def set_state(self, state: State, error: CdcError | None = None) -> None:
         """Note the state and the error behind it; ``running`` shows as ``idle`` while all is drained."""
@@ -101,6 +103,21 @@ class WorkerStatus:
         """Note what the circuit breaker lets through."""
         with self._lock:
             self._breaker = state
+
+    def watches_connector(self, watching: bool) -> None:
+        """Note whether this process is the one that restarts the connector."""
+        with self._lock:
+            self._watch = self._watch.model_copy(update={"watching": watching})
+
+    def connector_restarted(self, reason: str) -> None:
+        """Count one more restart of the connector."""
+        with self._lock:
+            update = {
+                "restarts": self._watch.restarts + 1,
+                "restarted_ms": self._now_ms(),
+                "reason": " ".join(redacted(reason).split()),
+            }
+            self._watch = self._watch.model_copy(update=update)
 
     def retry(self) -> None:
         """Count one more try during an outage."""
@@ -154,6 +171,7 @@ class WorkerStatus:
                 gtid=last.gtid if last else "",
                 source_ms=last.source_ms if last else 0,
                 applied_ms=self._applied_ms,
+                connector=self._watch,
                 partitions=tuple(
                     PartitionReport(
                         topic=partition.topic,

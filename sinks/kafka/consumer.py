@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ _OUTAGES = frozenset(
         ck.KafkaError._TRANSPORT,  # noqa: SLF001
         ck.KafkaError._RESOLVE,  # noqa: SLF001
         ck.KafkaError._TIMED_OUT,  # noqa: SLF001
+        ck.KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001  (this process slept: the group gave its share away)
     }
 )
 
@@ -109,6 +111,7 @@ class PartitionConsumer:
         self._started: set[TopicPartition] = set()
         self.before_revoke: Callable[[frozenset[TopicPartition]], None] = lambda _: None
         self._where = bootstrap
+        self._down: ck.KafkaError | None = None
         self._consumer = ck.Consumer(
             {
                 **(extra or {}),
@@ -135,12 +138,19 @@ class PartitionConsumer:
                 "queued.max.messages.kbytes": max(queue_bytes >> 10, 1024),
                 "socket.nagle.disable": True,
                 "reconnect.backoff.max.ms": 2000,
+                "socket.timeout.ms": 20_000,  # a broker that hangs is noticed within this time
+                "error_cb": self._on_client_error,
             },
             logger=log,
         )
         self._consumer.subscribe(
             [pattern], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
         )
+
+    def _on_client_error(self, error: ck.KafkaError) -> None:
+        """Take note of an outage: what concerns no partition comes here, not with the messages."""
+        if error.code() == ck.KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+            self._down = error
 
     def _on_assign(self, consumer: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
         # Acknowledge, but fetch nothing yet: the position is the target's to say.
@@ -190,6 +200,9 @@ class PartitionConsumer:
             FatalError: any other error of the client.
         """
         messages = self._consumer.consume(1, timeout)
+        down, self._down = self._down, None
+        if down is not None and not messages:
+            raise OutageError(f"Kafka: {down.str()}", where=self._where)
         while messages:
             for message in messages:
                 self._add(polled, message)
@@ -238,16 +251,18 @@ class PartitionConsumer:
         """Return the end offsets that the last fetches told, without asking the broker."""
         ends: dict[TopicPartition, int] = {}
         for partition in self._started:
-            _, high = self._consumer.get_watermark_offsets(ck.TopicPartition(*partition), cached=True)
-            if high >= 0:
-                ends[partition] = high
+            with suppress(ck.KafkaException):  # a topic that was deleted meanwhile
+                _, high = self._consumer.get_watermark_offsets(ck.TopicPartition(*partition), cached=True)
+                if high >= 0:
+                    ends[partition] = high
         return ends
 
     def report(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit offsets to Kafka, for lag tools only: nothing of ours ever reads them."""
         if offsets:
             commits: Sequence[ck.TopicPartition] = [ck.TopicPartition(*p, o) for p, o in offsets.items()]
-            self._consumer.commit(offsets=list(commits), asynchronous=True)
+            with suppress(ck.KafkaException):  # not worth an error: the next report tells more
+                self._consumer.commit(offsets=list(commits), asynchronous=True)
 
     def close(self) -> None:
         """Leave the group."""

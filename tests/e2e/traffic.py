@@ -36,7 +36,7 @@ def create(stores: Stores, database: str) -> None:
 class Session(threading.Thread):
     """One session that makes a number of changes, in transactions of a few."""
 
-    def __init__(self, stores: Stores, database: str, *, seed: int, session: int, changes: int) -> None:
+    def __init__(self, stores: Stores, database: str, *, seed: object, session: int, changes: int) -> None:
         super().__init__(name=f"session-{session}")
         self._connection = stores.mysql_session()
         self._db = database
@@ -106,7 +106,7 @@ class Session(threading.Thread):
         roll = self._random.random()
         if roll < 0.6 or not self._events:
             self._next += 1
-            number = (self._session << 56) + self._next + (1 << 63)
+            number = (self._session << 40) + self._next + (1 << 63)
             kind = self._random.choice(("a", "b,c", "d'e"))
             took = f"-{self._random.randint(0, 800)}:01:02.345"
             raw = self._random.randbytes(self._random.randint(0, 60))

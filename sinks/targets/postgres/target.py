@@ -196,6 +196,11 @@ class PostgresTarget:
         try:
             with self._session.cursor() as cursor:
                 yield cursor
+        except OutageError:
+            # A setting that is to blame (default_transaction_read_only) stays with the session: drop it.
+            self._undo(self._session)
+            self.close()
+            raise
         except BaseException:
             self._undo(self._session)
             raise
