@@ -22,9 +22,11 @@ from sinks.health import WorkerStatus
 from sinks.kafka.consumer import PartitionConsumer
 from sinks.kafka.dead_letters import DeadLetters
 from sinks.kafka.heartbeat import Heartbeats
+from sinks.kafka.letters import LetterReader
 from sinks.kafka.topics import Topics
 from sinks.metrics import WorkerMetrics
 from sinks.mysql.source import source_state
+from sinks.redelivery import Redelivery
 from sinks.retry import Backoff
 from sinks.supervisor import Supervisor
 from sinks.targets.elasticsearch.options import ElasticsearchOptions
@@ -77,6 +79,19 @@ def open_wire(config: Config) -> Wire:
     return ConfluentAvro(SchemaRegistry(config.registry.url).schema_text)
 
 
+def open_reader(config: Config, sink: SinkConfig) -> ChangeReader:
+    """Make what turns records into the changes that a sink takes."""
+    return ChangeReader(open_wire(config), _Router(sink.selection))
+
+
+def open_letters(config: Config, sink: SinkConfig) -> LetterReader:
+    """Make the reader of a sink's dead letters."""
+    kafka = config.kafka
+    return LetterReader(
+        kafka.bootstrap, prefix=kafka.topic_prefix, sink=sink.name, extra=kafka.client_options()
+    )
+
+
 def topic_pattern(prefix: str) -> str:
     """Return the regular expression of the captured tables' topics: ``prefix.database.table``."""
     return rf"^{re.escape(prefix)}\.[^.]+\..+$"
@@ -94,11 +109,14 @@ def open_worker(config: Config, sink: SinkConfig, status: WorkerStatus, metrics:
         queue_bytes=config.worker.queue_bytes,
         extra=options,
     )
+    target = open_target(sink)
+    reader = open_reader(config, sink)
     return Worker(
         consumer=consumer,
         topics=topics,
-        target=open_target(sink),
-        reader=ChangeReader(open_wire(config), _Router(sink.selection)),
+        target=target,
+        reader=reader,
+        redelivery=Redelivery(target, open_letters(config, sink), reader),
         dead_letters=DeadLetters(
             kafka.bootstrap, topics, prefix=kafka.topic_prefix, sink=sink.name, extra=options
         ),

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from sinks.wire.base import Decoded, EnvelopeSchema, Wire
 
 CREATE, SNAPSHOT, UPDATE, DELETE, TRUNCATE = "c", "r", "u", "d", "t"
+_UNREADABLE = "?"
+"""What the identity of a key that can't be read begins with."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Changes:
 
     Attributes:
         segments: changes and barriers in log order.
-        rejections: records that can't be decoded.
+        rejections: records that can't be decoded, with their keys' identities.
         progress: how far the partition is once all this is applied.
     """
 
@@ -90,12 +92,7 @@ class ChangeReader:
         if not records.offsets:
             return Changes(progress=progress)
         _check_offsets(records, progress.next_offset)
-        changes = Changes(progress=progress)
-        counts = Counter(progress.counts)
-        counts["tombstone"] += records.values.count(None)
-        for run in self._runs(records, changes.rejections):
-            self._read_run(run, records, changes, counts)
-        changes.rejections.sort(key=attrgetter("offset"))
+        changes, counts = self._read(records, progress, again=False)
         counts["parked"] += len(changes.rejections)
         changes.progress = replace(
             changes.progress,
@@ -104,12 +101,41 @@ class ChangeReader:
         )
         return changes
 
+    def read_again(self, records: Records) -> Changes:
+        """Turn records that were parked into changes: none of them is a replay, and offsets may have gaps."""
+        return self._read(records, Progress(0), again=True)[0]
+
+    def _read(self, records: Records, progress: Progress, *, again: bool) -> tuple[Changes, Counter[str]]:
+        changes = Changes(progress=progress)
+        counts = Counter(progress.counts)
+        counts["tombstone"] += records.values.count(None)
+        for run in self._runs(records, changes.rejections):
+            self._read_run(run, records, changes, counts, again=again)
+        changes.rejections.sort(key=attrgetter("offset"))
+        return changes, counts
+
+    def _rejection(self, records: Records, row: int, reason: str, *, keyless: bool) -> Rejection:
+        """Reject a record: by the key that can be read, else by itself; without a key the whole table."""
+        key = records.keys[row]
+        offset = records.offsets[row]
+        if key is None:
+            identity = b"" if keyless else f"{_UNREADABLE}{records.partition.partition}/{offset}".encode()
+        else:
+            try:
+                identity = self._wire.key_of(key)
+            except RejectedError:
+                identity = _UNREADABLE.encode() + key
+        return Rejection(records.partition, offset, reason, identity)
+
     def _runs(self, records: Records, rejections: list[Rejection]) -> Iterator[_Run]:
         """Group consecutive records of equal schemas; tombstones are passed over."""
         run: _Run | None = None
+        # Who has no key in a table that has one is a stranger, and holds nobody up but itself.
+        keyless = not any(key is not None for key in records.keys)
         for row, (key, value) in enumerate(zip(records.keys, records.values, strict=True)):
             if value is None:
                 continue
+            token = None
             try:
                 token = self._wire.schema_of(key, value)
                 if run is not None and run.token == token:
@@ -117,7 +143,8 @@ class ChangeReader:
                     continue
                 schema = self._wire.open(token)
             except RejectedError as error:
-                rejections.append(Rejection(records.partition, records.offsets[row], error.what))
+                of_table = keyless and token is not None
+                rejections.append(self._rejection(records, row, error.what, keyless=of_table))
                 continue
             if run is not None:
                 yield run
@@ -125,23 +152,25 @@ class ChangeReader:
         if run is not None:
             yield run
 
-    def _read_run(self, run: _Run, records: Records, changes: Changes, counts: Counter[str]) -> None:
+    def _read_run(
+        self, run: _Run, records: Records, changes: Changes, counts: Counter[str], *, again: bool
+    ) -> None:
         values = [value for row in run.rows if (value := records.values[row]) is not None]
         decoded = self._wire.decode(run.token, values)
         frame, refused = _whole(decoded, keyless=not run.schema.key)
         changes.rejections.extend(
-            Rejection(records.partition, records.offsets[run.rows[i]], reason)
+            self._rejection(records, run.rows[i], reason, keyless=not run.schema.key)
             for i, reason in refused.items()
         )
         if frame.is_empty():
             return
         offsets = pl.Series([records.offsets[row] for row in run.rows], dtype=pl.Int64)
-        keys = pl.Series([records.keys[row] or b"" for row in run.rows], dtype=pl.Binary)
+        keys = self._identities([records.keys[row] for row in run.rows])
         ordinals = frame["ordinal"]
         frame = frame.with_columns(
             offsets.gather(ordinals).alias("offset"), keys.gather(ordinals).alias("key")
         )
-        fresh = self._drop_replays(frame, records.partition, changes)
+        fresh = frame if again else self._drop_replays(frame, records.partition, changes)
         counts["replay"] += frame.height - fresh.height
         if fresh.is_empty():
             return
@@ -151,6 +180,13 @@ class ChangeReader:
             routed = self._routed(run, name)
             if routed is not None:
                 changes.segments.extend(_segments(routed, run.schema, records.partition, of_table))
+
+    def _identities(self, keys: Sequence[bytes | None]) -> pl.Series:
+        """Return the identities of keys of one schema: what names it is equally long in all of them."""
+        raw = pl.Series([key or b"" for key in keys], dtype=pl.Binary)
+        if not keys[0]:
+            return raw
+        return raw.bin.slice(len(keys[0]) - len(self._wire.key_of(keys[0])))
 
     def _routed(self, run: _Run, name: TableId) -> Routed | None:
         known = (run.token, name)

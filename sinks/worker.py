@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sinks.kafka.dead_letters import DeadLetters
     from sinks.kafka.topics import Topics
     from sinks.metrics import WorkerMetrics
+    from sinks.redelivery import Redelivery
     from sinks.retry import Backoff
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ _BUSY_POLL_SECONDS = 0.005
 _STALL_SECONDS = 1.0
 _IDLE_COMMIT_SECONDS = 0.5
 _STATUS_SECONDS = 0.5
+_ASK_SECONDS = 1.0
 _BACKOFF_POLL_SECONDS = 0.05
 _GONE_SECONDS = 2.0
 _SLOW_SECONDS = 10.0
@@ -66,7 +68,6 @@ class _Prepared:
     """A batch ready to be applied, with the messages that it came from, for dead letters."""
 
     batch: Batch
-    rejections: Sequence[Rejection]
     messages: Mapping[TopicPartition, Sequence[ck.Message]]
 
     def letters(self, rejections: Sequence[Rejection]) -> list[tuple[Rejection, ck.Message]]:
@@ -98,6 +99,7 @@ class Worker:
         clock: seconds, never going back.
         random: a number in [0, 1).
         reached: called at each crash point, from the worker's thread or the target's; tests die there.
+        redelivery: carries out what operators ask of parked keys.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class Worker:
         random: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
         reached: Reached = nowhere,
+        redelivery: Redelivery | None = None,
     ) -> None:
         self._consumer = consumer
         self._topics = topics
@@ -130,11 +133,13 @@ class Worker:
         self._clock = clock
         self._random = random
         self._reached = reached
+        self._redelivery = redelivery
+        self._asked_at = clock()
         self._stopping = threading.Event()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"apply-{target.name}")
         self._polled = Polled()
         self._progress: dict[TopicPartition, Progress] = {}
-        self._applied: dict[TopicPartition, int] = {}
+        self._applied: dict[TopicPartition, Progress] = {}
         self._parked: dict[TopicPartition, int] = {}
         self._generations: dict[TopicPartition, int] = {}
         self._lost: set[TopicPartition] = set()
@@ -189,7 +194,7 @@ class Worker:
         1. Claim partitions that the group gave us, and start to fetch them from where the target stands.
         2. Collect records until the target is free, or the batch is full.
         3. Decode them as columns: changes, barriers, rejections, progress.
-        4. Wait for the batch before to be committed.
+        4. Wait for the batch before to be committed; do what operators ask of parked keys.
         5. Hand this one to the target: dead letters, then rows, then progress.
         """
         self._status.beat()
@@ -198,12 +203,14 @@ class Worker:
         self._report_positions()
         if self._polled.count == 0:
             self._settle(0)
+            self._redeliver()
             self._commit_idle_positions()
             return
         self._reached(CrashPoint.COLLECTED)
         prepared = self._prepare()
         self._reached(CrashPoint.DECODED)
         self._settle(None)
+        self._redeliver()
         self._reached(CrashPoint.SETTLED)
         self._submit(prepared)
         self._reached(CrashPoint.HANDED_OVER)
@@ -229,7 +236,7 @@ class Worker:
                 )
             self._generations[partition] = state.generation
             self._progress[partition] = state.progress
-            self._applied[partition] = state.progress.next_offset
+            self._applied[partition] = state.progress
             self._parked.pop(partition, None)
         self._lost -= stored.keys()
         self._consumer.start({p: s.progress.next_offset for p, s in stored.items()})
@@ -275,7 +282,7 @@ class Worker:
                 progress[partition] = self._at_end(self._progress[partition], end)
         self._progress.update(progress)
         self._metrics.decoded(polled.count, self._clock() - started)
-        return _Prepared(Batch(segments, progress), rejections, polled.messages)
+        return _Prepared(Batch(segments, progress, rejections), polled.messages)
 
     @staticmethod
     def _at_end(progress: Progress, end: int | None) -> Progress:
@@ -296,26 +303,36 @@ class Worker:
         # What the target refuses is counted in the progress that it commits with the rest of the batch; the
         # batches after this one were decoded without knowing of it.
         progress = {p: self._counted(p, v) for p, v in prepared.batch.progress.items()}
-        batch = Batch(prepared.batch.segments, progress)
+        batch = replace(prepared.batch, progress=progress)
+        decoded = {(r.partition, r.offset) for r in batch.undecodable}  # counted by the reader
 
         def park(rejections: Sequence[Rejection]) -> None:
-            self._dead_letters.write(prepared.letters(rejections))
+            lives = self._generations
+            letters = [replace(r, generation=lives.get(r.partition, 0)) for r in rejections]
+            self._dead_letters.write(prepared.letters(letters))
             self._reached(CrashPoint.PARKED)
             for rejection in rejections:
-                self._parked[rejection.partition] = self._parked.get(rejection.partition, 0) + 1
+                if (rejection.partition, rejection.offset) not in decoded:
+                    self._parked[rejection.partition] = self._parked.get(rejection.partition, 0) + 1
             progress.update({p: self._counted(p, v) for p, v in prepared.batch.progress.items()})
 
         self._reached(CrashPoint.BEGUN)
-        if prepared.rejections:
-            self._dead_letters.write(prepared.letters(prepared.rejections))
-            self._reached(CrashPoint.PARKED)
         self._target.apply(batch, park)
         self._reached(CrashPoint.APPLIED)
         now_ms = _now_ms()
-        self._applied.update({p: v.next_offset for p, v in progress.items()})
+        self._applied.update(progress)
         self._status.record_applied(progress, now_ms)
         self._metrics.applied(batch, self._clock() - started, now_ms)
         self._reached(CrashPoint.NOTED)
+
+    def _redeliver(self) -> None:
+        """Carry out what operators ask of parked keys, while the target has nothing else to do."""
+        now = self._clock()
+        if self._redelivery is None or self._applying is not None or now - self._asked_at < _ASK_SECONDS:
+            return
+        self._asked_at = now
+        if self._applied:
+            self._on_target(partial(self._redelivery.carry_out, dict(self._applied)))
 
     def _counted(self, partition: TopicPartition, progress: Progress) -> Progress:
         """Add what the target refused since the claim to the counts."""
@@ -390,7 +407,7 @@ class Worker:
         }
         if progress:
             self._progress.update(progress)
-            self._submit(_Prepared(Batch((), progress), (), {}))
+            self._submit(_Prepared(Batch((), progress), {}))
             self._settle(None)
 
     def _report_positions(self) -> None:
@@ -402,9 +419,13 @@ class Worker:
             read, applied = self._progress.get(partition), self._applied.get(partition)
             if read is None or applied is None:
                 continue
-            only_markers_left = applied == read.next_offset and self._polled.ends.get(partition, -1) >= high
-            self._status.record_position(partition, high, at_end=only_markers_left or applied >= high)
-        self._consumer.report(dict(self._applied))
+            only_markers_left = (
+                applied.next_offset == read.next_offset and self._polled.ends.get(partition, -1) >= high
+            )
+            self._status.record_position(
+                partition, high, at_end=only_markers_left or applied.next_offset >= high
+            )
+        self._consumer.report({p: of.next_offset for p, of in self._applied.items()})
         self._reached(CrashPoint.REPORTED)
 
     def _before_revoke(self, partitions: frozenset[TopicPartition]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import confluent_kafka as ck
 
 from sinks.errors import FatalError, OutageError
+from sinks.kafka.letters import headers_of, letter_of, letter_topic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,8 +21,8 @@ _FLUSH_SECONDS = 30.0
 class DeadLetters:
     """Writes dead letters of one sink to the topic ``dlq.<prefix>.<sink>``, durably.
 
-    A letter carries the record's own key and value, and headers: ``id`` (topic/partition/offset, the same
-    when a batch is tried again), ``reason``, ``sink``, ``topic``, ``partition``, ``offset``, ``timestamp``.
+    A letter carries the record's own key and value, and the headers of :mod:`sinks.kafka.letters`; its id is
+    the same when a batch is tried again.
 
     Args:
         bootstrap: ``host:port`` list.
@@ -39,7 +40,7 @@ class DeadLetters:
         sink: str,
         extra: Mapping[str, str | int | bool] | None = None,
     ) -> None:
-        self.topic = f"dlq.{prefix}.{sink}"
+        self.topic = letter_topic(prefix, sink)
         self._sink = sink
         self._topics = topics
         self._ensured = False
@@ -73,19 +74,12 @@ class DeadLetters:
                 failed.append(error)
 
         for rejection, message in letters:
-            headers: list[tuple[str, str | bytes | None]] = [
-                ("id", f"{message.topic()}/{message.partition()}/{message.offset()}"),
-                ("reason", rejection.reason),
-                ("sink", self._sink),
-                ("topic", message.topic() or ""),
-                ("partition", str(message.partition())),
-                ("offset", str(message.offset())),
-                ("timestamp", str(message.timestamp()[1])),
-            ]
+            letter = letter_of(rejection, message)
+            headers = headers_of(letter, self._sink)
             while True:
                 try:
                     self._producer.produce(
-                        self.topic, message.value(), message.key(), headers=headers, on_delivery=delivered
+                        self.topic, letter.value, letter.raw_key, headers=headers, on_delivery=delivered
                     )
                     break
                 except BufferError:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sinks.targets.base import Rejection, RowChanges
+from sinks.targets.base import Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from sinks.targets.base import RowChanges
+
+
+def follows(offset: int) -> str:
+    """Return the reason of a record that is parked for a refused one before it."""
+    return f"follows the refused change of its key at offset {offset}"
 
 
 def apply_one_by_one(
@@ -29,11 +37,11 @@ def apply_one_by_one(
         for change in changes.of_key(key).partition_by("offset", maintain_order=True):
             offset: int = change["offset"][0]
             if refused_at is None:
-                reason = apply(RowChanges(changes.schema, changes.partition, change))
+                reason = apply(replace(changes, frame=change))
                 if reason is None:
                     continue
                 refused_at = offset
             else:
-                reason = f"follows the refused change of its key at offset {refused_at}"
-            rejections.append(Rejection(changes.partition, offset, reason))
+                reason = follows(refused_at)
+            rejections.append(Rejection(changes.partition, offset, reason, key, changes.table))
     return rejections

@@ -8,8 +8,20 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from sinks.change import Progress
 from sinks.errors import FencedError
-from sinks.targets.base import Batch, Claim, Park, Rejection, RowChanges, Stored, Truncate
+from sinks.targets.base import (
+    Batch,
+    Claim,
+    Park,
+    ParkedKey,
+    Rejection,
+    Request,
+    RowChanges,
+    Stored,
+    Truncate,
+)
 from sinks.targets.generation import Known, generation_of, progress_of
+from sinks.targets.isolate import follows
+from sinks.targets.parking import Parking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -54,12 +66,16 @@ class MemoryServer:
         keyless: rows of the tables without a key.
         state: what is stored per partition.
         known: as which topic each partition was claimed last.
+        parked: the parked keys.
+        requests: what operators ask for, by key.
     """
 
     tables: dict[TableId, dict[Key, Row]] = field(default_factory=dict)
     keyless: dict[TableId, list[Row]] = field(default_factory=dict)
     state: dict[TopicPartition, Stored] = field(default_factory=dict)
     known: dict[TopicPartition, Known] = field(default_factory=dict)
+    parked: dict[tuple[str, bytes], ParkedKey] = field(default_factory=dict)
+    requests: dict[tuple[str, bytes], Request] = field(default_factory=dict)
 
 
 class MemoryTarget:
@@ -89,6 +105,7 @@ class MemoryTarget:
         self.batches: list[Batch] = []
         self._clock = clock
         self._leases: dict[TopicPartition, int] = {}
+        self._parking = Parking()
 
     def rows(self, table: TableId) -> list[Row]:
         """Return a table's rows, in no particular order."""
@@ -108,12 +125,14 @@ class MemoryTarget:
             claimed[partition] = server.state[partition] = Stored(progress, generation, lease, self._clock())
             server.known[partition] = Known(partition, claim.topic_id, claim.partitions, generation)
             self._leases[partition] = lease
+        self._parking.claimed(claimed, server.parked.values())
         return claimed
 
     def release(self, partitions: Sequence[TopicPartition]) -> None:
         """See :class:`sinks.targets.base.Target`."""
         for partition in partitions:
             self._leases.pop(partition, None)
+        self._parking.released(partitions)
 
     def apply(self, batch: Batch, park: Park) -> None:
         """See :class:`sinks.targets.base.Target`."""
@@ -125,23 +144,29 @@ class MemoryTarget:
             raise fault.error
         tables = {table: dict(rows) for table, rows in self.server.tables.items()}
         keyless = {table: list(rows) for table, rows in self.server.keyless.items()}
-        rejections: list[Rejection] = []
-        refused: dict[tuple[TableId, Key], int] = {}
+        sifter = self._parking.begin(batch, self._clock())
         for segment in batch.segments:
             match segment:
                 case Truncate():
+                    sifter.truncate(segment)
                     tables.pop(segment.table, None)
                     keyless.pop(segment.table, None)
-                case RowChanges() if segment.schema.key:
-                    rows = tables.setdefault(segment.table, {})
-                    rejections += self._apply_keyed(segment, rows, refused)
                 case RowChanges():
-                    rejections += self._apply_keyless(segment, keyless.setdefault(segment.table, []))
+                    changes = sifter.sift(segment)
+                    if segment.schema.key:
+                        refused = self._apply_keyed(changes, tables.setdefault(segment.table, {}))
+                    else:
+                        refused = self._apply_keyless(changes, keyless.setdefault(segment.table, []))
+                    sifter.park(refused, segment.generation)
                 case _:
                     assert_never(segment)
+        rejections = sifter.finish()
         if rejections:
             park(rejections)
         self._commit(batch, tables, keyless)
+        parked = self.server.parked | sifter.changed
+        self.server.parked = {key: held for key, held in parked.items() if held is not None}
+        self._parking.committed(sifter)
         if isinstance(fault, After):
             raise fault.error
 
@@ -151,22 +176,20 @@ class MemoryTarget:
             if held is None or held.lease != self._leases.get(partition):
                 raise FencedError("another worker has claimed the partition", where=str(partition))
 
-    def _apply_keyed(
-        self, changes: RowChanges, rows: dict[Key, Row], refused: dict[tuple[TableId, Key], int]
-    ) -> list[Rejection]:
+    def _apply_keyed(self, changes: RowChanges, rows: dict[Key, Row]) -> list[Rejection]:
         rejections: list[Rejection] = []
+        refused: dict[bytes, int] = {}
         schema = changes.schema
         names = [column.name for column in schema.columns]
         for change in changes.frame.iter_rows(named=True):
             offset: int = change["offset"]
             key = tuple(change[name] for name in schema.key_columns)
-            first = refused.get((schema.table, key))
+            if offset in self.refuses:
+                refused.setdefault(change["key"], offset)
+            first = refused.get(change["key"])
             if first is not None:
-                reason = f"follows the refused change of its key at offset {first}"
-                rejections.append(Rejection(changes.partition, offset, reason))
-            elif offset in self.refuses:
-                refused[schema.table, key] = offset
-                rejections.append(Rejection(changes.partition, offset, "refused by script"))
+                reason = "refused by script" if first == offset else follows(first)
+                rejections.append(Rejection(changes.partition, offset, reason, change["key"], changes.table))
             elif change["deleted"]:
                 rows.pop(key, None)
             else:
@@ -175,12 +198,15 @@ class MemoryTarget:
 
     def _apply_keyless(self, changes: RowChanges, rows: list[Row]) -> list[Rejection]:
         rejections: dict[int, Rejection] = {}
+        first: int | None = None
         names = [column.name for column in changes.schema.columns]
         for change in changes.frame.iter_rows(named=True):
             offset: int = change["offset"]
             row = {n: change[c] for n, c in zip(names, changes.schema.data_columns, strict=True)}
-            if offset in self.refuses:
-                rejections[offset] = Rejection(changes.partition, offset, "refused by script")
+            if first is not None or offset in self.refuses:
+                first = offset if first is None else first
+                reason = "refused by script" if first == offset else follows(first)
+                rejections[offset] = Rejection(changes.partition, offset, reason, b"", changes.table)
             elif not change["deleted"]:
                 rows.append(row)
             elif row in rows:
@@ -199,6 +225,24 @@ class MemoryTarget:
     def stored(self) -> dict[TopicPartition, Stored]:
         """See :class:`sinks.targets.base.Target`."""
         return dict(self.server.state)
+
+    def parked(self) -> list[ParkedKey]:
+        """See :class:`sinks.targets.base.Target`."""
+        return list(self.server.parked.values())
+
+    def ask(self, requests: Sequence[Request]) -> None:
+        """See :class:`sinks.targets.base.Target`."""
+        self.server.requests |= {(request.topic, request.key): request for request in requests}
+
+    def requests(self) -> list[Request]:
+        """See :class:`sinks.targets.base.Target`."""
+        return list(self.server.requests.values())
+
+    def answered(self, requests: Sequence[Request]) -> None:
+        """See :class:`sinks.targets.base.Target`."""
+        for request in requests:
+            if self.server.requests.get((request.topic, request.key)) == request:
+                del self.server.requests[request.topic, request.key]
 
     def ping(self) -> None:
         """See :class:`sinks.targets.base.Target`: memory always answers."""

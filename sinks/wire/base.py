@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -69,6 +69,23 @@ class Wire(Protocol):
 
         Raises:
             RejectedError: the bytes are not of this format.
+        """
+        ...
+
+    def key_of(self, key: bytes) -> bytes:
+        """Return a key's identity: its bytes without what names its schema, which may change.
+
+        Raises:
+            RejectedError: the bytes are not of this format.
+        """
+        ...
+
+    def key_values(self, key: bytes) -> Mapping[str, Any]:
+        """Return the values of a key by column, for people.
+
+        Raises:
+            RejectedError: the bytes are not of this format.
+            OutageError: the registry can't be reached.
         """
         ...
 

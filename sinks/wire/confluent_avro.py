@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fastavro
 
-from sinks.errors import RejectedError
+from sinks.errors import OutageError, RejectedError
 from sinks.wire.avro_block import BlockReader
 from sinks.wire.avro_schema import Schema, connect_type, named_types, non_null, plain, resolved
 from sinks.wire.envelope_frame import require_envelope
@@ -17,7 +17,7 @@ from sinks.wire.fields import SOURCE_NAME, WireField, envelope_schema
 from sinks.wire.sieve import sieve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
     import polars as pl
 
@@ -58,6 +58,25 @@ class ConfluentAvro:
             key_id = None if headers[0] is None else _schema_id(headers[0], "key")
             token = self._tokens[headers] = _Token(key_id, _schema_id(headers[1], "value"))
         return token
+
+    def key_of(self, key: bytes) -> bytes:
+        """See ``Wire``."""
+        _schema_id(key[:_HEADER_BYTES], "key")
+        return key[_HEADER_BYTES:]
+
+    def key_values(self, key: bytes) -> Mapping[str, Any]:
+        """See ``Wire``."""
+        schema_id = _schema_id(key[:_HEADER_BYTES], "key")
+        try:
+            schema = fastavro.parse_schema(plain(_record(self._schema_text(schema_id), schema_id)))
+            stream = io.BytesIO(key)
+            stream.seek(_HEADER_BYTES)
+            values: Any = fastavro.schemaless_reader(stream, schema, None)
+        except (RejectedError, OutageError):
+            raise
+        except Exception as error:  # fastavro raises whatever the bytes lead it to
+            raise RejectedError("the key is not readable by its schema") from error
+        return dict(values)
 
     def open(self, token: Hashable) -> EnvelopeSchema:
         """See ``Wire``."""

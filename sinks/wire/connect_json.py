@@ -18,7 +18,7 @@ from sinks.wire.json_block import ConnectSchema, JsonBlockReader
 from sinks.wire.sieve import sieve
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Sequence
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
 
     from sinks.wire.base import Decoded, EnvelopeSchema
 
@@ -71,6 +71,18 @@ class ConnectJson:
     def schema_of(self, key: bytes | None, value: bytes) -> Hashable:
         """See ``Wire``."""
         return _Token(None if key is None else self._keys.of(key, "key"), self._values.of(value, "value"))
+
+    def key_of(self, key: bytes) -> bytes:
+        """See ``Wire``."""
+        return key[len(self._keys.of(key, "key")) :]
+
+    def key_values(self, key: bytes) -> Mapping[str, Any]:
+        """See ``Wire``."""
+        try:
+            payload = json.loads(key)["payload"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise RejectedError("the key is not JSON of a schema and a payload") from error
+        return dict(payload)
 
     def open(self, token: Hashable) -> EnvelopeSchema:
         """See ``Wire``."""

@@ -60,6 +60,9 @@ class Harness(ABC):
     def poison(self, target: Target, offset: int) -> tuple[str, str]:
         """Return values of a TEXT and a JSON column that make the target refuse the record at an offset."""
 
+    def cure(self, target: Target, offset: int) -> None:  # noqa: B027 (most have nothing to do)
+        """Have the target accept the record at an offset again; where values are at fault, nothing to do."""
+
     def poisoned(self, target: Target, offset: int) -> RowChanges:
         """Return a segment of one record that is refused."""
         return changes(self.poisonable, put(offset, 1, *self.poison(target, offset)))
@@ -93,6 +96,10 @@ class MemoryHarness(Harness):
         assert isinstance(target, MemoryTarget)
         target.refuses.add(offset)
         return "poison", "{}"
+
+    def cure(self, target: Target, offset: int) -> None:
+        assert isinstance(target, MemoryTarget)
+        target.refuses.discard(offset)
 
 
 class PostgresHarness(Harness):
@@ -172,8 +179,9 @@ class ElasticsearchHarness(Harness):
         for name in (f"{alias}-*" for alias in aliases):
             for index in eraser._client.request("GET", f"/{name}/_alias", doing="listing"):
                 eraser._client.request("DELETE", f"/{index}", doing="clearing up")
-        path, params = f"/{eraser._state.index}", {"ignore_unavailable": "true"}
-        eraser._client.request("DELETE", path, doing="clearing up", params=params)
+        for index in (eraser._state.index, eraser._parked.index):
+            params = {"ignore_unavailable": "true"}
+            eraser._client.request("DELETE", f"/{index}", doing="clearing up", params=params)
         eraser.close()
         super().close()
 

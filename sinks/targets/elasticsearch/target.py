@@ -13,19 +13,21 @@ from sinks.change import pack_version
 from sinks.targets.base import Batch, Claim, Park, Rejection, RowChanges, Stored, Truncate
 from sinks.targets.elasticsearch.bulk import Bulk
 from sinks.targets.elasticsearch.client import Client
-from sinks.targets.elasticsearch.documents import delete_lines, document_ids, operations
+from sinks.targets.elasticsearch.documents import delete_lines, operations
 from sinks.targets.elasticsearch.indices import Indices
 from sinks.targets.elasticsearch.options import ElasticsearchOptions
+from sinks.targets.elasticsearch.parked import ParkedStore, leases_of
 from sinks.targets.elasticsearch.scan import scan
 from sinks.targets.elasticsearch.state import StateStore
-from sinks.targets.isolate import apply_one_by_one
+from sinks.targets.isolate import apply_one_by_one, follows
+from sinks.targets.parking import WHOLE_TABLE, Parking, Sifter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from sinks.change import TopicPartition
     from sinks.table_schema import TableId
-    from sinks.targets.base import Segment
+    from sinks.targets.base import ParkedKey, Request, Segment
 
 _KEYLESS = (
     "the table has no primary key, so its rows have no document id: name its key columns in "
@@ -33,7 +35,6 @@ _KEYLESS = (
 )
 
 Check = Callable[[], None]
-Refused = dict[tuple[str, str], int]
 
 
 def _now_ms() -> int:
@@ -65,41 +66,76 @@ class ElasticsearchTarget:
         self._client = Client(url, options)
         self._bulk = Bulk(self._client, options, sleep=sleep)
         self._state = StateStore(self._client, name, options, clock=clock)
+        self._parked = ParkedStore(self._client, name, options)
+        self._parking = Parking()
+        self._leases: dict[TopicPartition, Stored] = {}
+        self._clock = clock
         self._indices = Indices(self._client, options)
 
     def claim(self, claims: Sequence[Claim]) -> dict[TopicPartition, Stored]:
         """See :class:`sinks.targets.base.Target`."""
         self._indices.forget()
-        return self._state.claim(claims)
+        self._parked.create()
+        stored = self._state.claim(claims)
+        self._leases |= stored
+        keys = [key for key in self._parked.read() if any(key.topic == p.topic for p in stored)]
+        # Written anew under this lease: an earlier owner can't change them any more.
+        self._parked.write({(key.topic, key.key): key for key in keys}, self._topic_leases())
+        self._parking.claimed(stored, keys)
+        return stored
 
     def release(self, partitions: Sequence[TopicPartition]) -> None:
         """See :class:`sinks.targets.base.Target`."""
         self._state.release(partitions)
+        for partition in partitions:
+            self._leases.pop(partition, None)
+        self._parking.released(partitions)
 
     def apply(self, batch: Batch, park: Park) -> None:
         """Bring a batch into effect; see :class:`sinks.targets.base.Target`.
 
-        1. Write the rows, wave by wave: tables side by side, the segments of one table one after the other.
-           The leases are checked before each request.
+        1. Write the rows, wave by wave: tables side by side, the segments of one table one after the other;
+           but not what waits behind a parked change. The leases are checked before each request.
         2. Park what was refused.
-        3. Store the progress, if the leases still hold. A crash before this has the batch applied again, to
-           the same effect: versions are those of the first time.
+        3. Store which keys are parked, then the progress, if the leases still hold. A crash before this has
+           the batch applied again, to the same effect: versions are those of the first time.
         """
         check = partial(self._state.check, tuple(batch.progress))
-        rejections: list[Rejection] = []
-        refused: Refused = {}
+        sifter = self._parking.begin(batch, self._clock())
         for wave in _waves(batch.segments):  # 1
             if isinstance(wave, Truncate):
+                sifter.truncate(wave)
                 self._truncate(wave, check)
             else:
-                rejections += self._apply_wave(wave, check, refused)
+                self._apply_wave(wave, check, sifter)
+        rejections = sifter.finish()
         if rejections:  # 2
             park(rejections)
-        self._state.commit(batch.progress)  # 3
+        if sifter.changed:  # 3
+            check()
+            self._parked.write(sifter.changed, self._topic_leases())
+        self._state.commit(batch.progress)
+        self._parking.committed(sifter)
 
     def stored(self) -> dict[TopicPartition, Stored]:
         """See :class:`sinks.targets.base.Target`."""
         return self._state.stored()
+
+    def parked(self) -> list[ParkedKey]:
+        """See :class:`sinks.targets.base.Target`."""
+        return self._parked.read()
+
+    def ask(self, requests: Sequence[Request]) -> None:
+        """See :class:`sinks.targets.base.Target`."""
+        self._parked.ask(requests)
+
+    def requests(self) -> list[Request]:
+        """See :class:`sinks.targets.base.Target`."""
+        return self._parked.requests()
+
+    def answered(self, requests: Sequence[Request]) -> None:
+        """See :class:`sinks.targets.base.Target`."""
+        self._parked.answered(requests)
 
     def ping(self) -> None:
         """See :class:`sinks.targets.base.Target`."""
@@ -114,29 +150,31 @@ class ElasticsearchTarget:
         """Return the alias under which a table's documents are found; None before its first change."""
         return self._indices.find(table)
 
-    def _apply_wave(self, wave: Sequence[RowChanges], check: Check, refused: Refused) -> list[Rejection]:
-        rejections: list[Rejection] = []
+    def _topic_leases(self) -> dict[str, tuple[int, int]]:
+        return leases_of((p.topic, held.generation, held.lease) for p, held in self._leases.items())
+
+    def _apply_wave(self, wave: Sequence[RowChanges], check: Check, sifter: Sifter) -> None:
         segments: list[RowChanges] = []
         built: list[pl.DataFrame] = []
         for received in wave:
-            if not received.schema.key:
-                rejections += _parked(received, received.frame, _KEYLESS)
+            changes = sifter.sift(received)
+            if not changes.schema.key:
+                sifter.park(_keyless(changes), changes.generation)
                 continue
-            index = self._indices.ensure(received.schema)
-            changes, late = _without_refused(received, index, refused)
-            rejections += late
+            index = self._indices.ensure(changes.schema)
             built.append(
                 self._operations(changes, index).with_columns(segment=pl.lit(len(segments), pl.UInt32))
             )
             segments.append(changes)
         if not built:
-            return rejections
+            return
         for number, keys in self._send(built[0] if len(built) == 1 else pl.concat(built), check).items():
-            rejections += self._isolate(segments[number], keys, check, refused)
-        return rejections
+            sifter.park(self._isolate(segments[number], keys, check), segments[number].generation)
 
     def _operations(self, changes: RowChanges, index: str) -> pl.DataFrame:
-        generation, _ = self._state.held(changes.partition)
+        generation = changes.generation
+        if generation is None:
+            generation, _ = self._state.held(changes.partition)
         return operations(changes.schema, changes.last, index=index, generation=generation)
 
     def _send(self, operations: pl.DataFrame, check: Check) -> dict[int, list[bytes]]:
@@ -153,19 +191,13 @@ class ElasticsearchTarget:
             keys.setdefault(number, []).append(key)
         return keys
 
-    def _isolate(
-        self, changes: RowChanges, keys: list[bytes], check: Check, refused: Refused
-    ) -> list[Rejection]:
+    def _isolate(self, changes: RowChanges, keys: list[bytes], check: Check) -> list[Rejection]:
         index = self._indices.ensure(changes.schema)
 
         def apply(change: RowChanges) -> str | None:
             operation = self._operations(change, index)
             fault: str | None = operation["fault"][0]
-            reason = fault or self._bulk.send(operation["line"], check).get(0)
-            if reason is not None:
-                document_id = document_ids(change.schema, change.frame)[0]
-                refused.setdefault((index, document_id), change.frame["offset"][0])
-            return reason
+            return fault or self._bulk.send(operation["line"], check).get(0)
 
         return apply_one_by_one(changes, keys, apply)
 
@@ -208,23 +240,15 @@ def _waves(segments: Sequence[Segment]) -> Iterator[list[RowChanges] | Truncate]
         yield wave
 
 
-def _without_refused(changes: RowChanges, index: str, refused: Refused) -> tuple[RowChanges, list[Rejection]]:
-    """Take out the changes of keys of which an earlier segment of the batch had one refused."""
-    first = {document_id: offset for (alias, document_id), offset in refused.items() if alias == index}
-    if not first:
-        return changes, []
-    ids = document_ids(changes.schema, changes.frame)
-    late = ids.is_in(list(first))
-    rejections = [
-        Rejection(
-            changes.partition, offset, f"follows the refused change of its key at offset {first[document_id]}"
-        )
-        for offset, document_id in zip(changes.frame["offset"].filter(late), ids.filter(late), strict=True)
-    ]
-    return RowChanges(changes.schema, changes.partition, changes.frame.filter(~late)), rejections
-
-
-def _parked(changes: RowChanges, frame: pl.DataFrame, reason: str) -> list[Rejection]:
+def _keyless(changes: RowChanges) -> list[Rejection]:
+    offsets = changes.frame["offset"].unique(maintain_order=True).to_list()
     return [
-        Rejection(changes.partition, offset, reason) for offset in frame["offset"].unique(maintain_order=True)
+        Rejection(
+            changes.partition,
+            offset,
+            follows(offsets[0]) if number else _KEYLESS,
+            WHOLE_TABLE,
+            changes.table,
+        )
+        for number, offset in enumerate(offsets)
     ]

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, assert_never
 import polars as pl
 
 from sinks.errors import RejectedError
-from sinks.table_schema import TableId
-from sinks.targets.base import Rejection, RowChanges, Truncate
+from sinks.targets.base import RowChanges, Truncate
 from sinks.targets.isolate import apply_one_by_one
 from sinks.targets.postgres import ddl, keyless, rows
 from sinks.targets.postgres.sqlstate import translated
@@ -20,27 +19,9 @@ if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812 (the driver's name is lower case)
 
     from sinks.table_schema import TableSchema
-    from sinks.targets.base import Segment
+    from sinks.targets.base import Rejection, Segment
     from sinks.targets.postgres.ddl import Replica
     from sinks.targets.postgres.options import PostgresOptions
-
-
-Refused = dict[tuple[TableId, bytes], int]
-"""Offset of the first refused change per table and key, within one batch."""
-
-
-def _without_followers(changes: RowChanges, refused: Refused) -> tuple[RowChanges, list[Rejection]]:
-    """Part the changes from those whose key had a refused one in an earlier segment."""
-    first = {key: offset for (table, key), offset in refused.items() if table == changes.schema.table}
-    if not first:
-        return changes, []
-    follows = pl.col("key").is_in(list(first))
-    followers = changes.frame.filter(follows).select("key", "offset").unique(maintain_order=True)
-    rejections = [
-        Rejection(changes.partition, offset, f"follows the refused change of its key at offset {first[key]}")
-        for key, offset in followers.iter_rows()
-    ]
-    return replace(changes, frame=changes.frame.filter(~follows)), rejections
 
 
 class Writer:
@@ -79,14 +60,8 @@ class Writer:
             case _:
                 assert_never(segment)
 
-    def write_isolating(self, cursor: Cursor, segment: Segment, refused: Refused) -> list[Rejection]:
-        """Apply a segment but what is refused, and return that. Each attempt has a savepoint of its own.
-
-        Args:
-            cursor: in the batch's transaction.
-            segment: the next one of the batch.
-            refused: keys with a refused change so far in the batch: later ones are refused too; kept up.
-        """
+    def write_isolating(self, cursor: Cursor, segment: Segment) -> list[Rejection]:
+        """Apply a segment but what is refused, and return that. Each attempt has a savepoint of its own."""
         if isinstance(segment, Truncate):
             truncate(cursor, segment.table)
             return []
@@ -98,19 +73,13 @@ class Writer:
         def attempt(changes: RowChanges) -> str | None:
             return self._attempt(cursor, replica, changes.last)
 
-        segment, rejections = _without_followers(segment, refused)
         if segment.schema.key:
             keys = self._refused(cursor, replica, segment.last)
         else:
             rest = self._up_to_refused(cursor, replica, segment.frame)
             segment = replace(segment, frame=segment.frame.clear() if rest is None else rest)
             keys = segment.frame["key"].unique().to_list()
-        for key in keys:
-            of_key = apply_one_by_one(segment, [key], attempt)
-            if of_key:
-                refused[segment.schema.table, key] = of_key[0].offset
-            rejections += of_key
-        return rejections
+        return apply_one_by_one(segment, keys, attempt)
 
     def _replica(self, cursor: Cursor, schema: TableSchema) -> Replica:
         replica = self._replicas.get(schema)

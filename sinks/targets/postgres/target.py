@@ -9,8 +9,10 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from sinks.errors import FatalError, FencedError, OutageError, RejectedError
-from sinks.targets.postgres import connection, migrations, state
-from sinks.targets.postgres.apply import Refused, Writer
+from sinks.targets.base import Truncate
+from sinks.targets.parking import Parking
+from sinks.targets.postgres import connection, migrations, parked, state
+from sinks.targets.postgres.apply import Writer
 from sinks.targets.postgres.options import PostgresOptions
 from sinks.targets.postgres.sqlstate import translated
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
     from sinks.change import TopicPartition
-    from sinks.targets.base import Batch, Claim, Park, Rejection, Stored
+    from sinks.targets.base import Batch, Claim, Park, ParkedKey, Request, Stored
 
 _LOG = logging.getLogger(__name__)
 
@@ -73,6 +75,7 @@ class PostgresTarget:
         self._writer = Writer(name, state_schema, self._options)
         self._leases: dict[TopicPartition, int] = {}
         self._lost: set[TopicPartition] = set()
+        self._parking = Parking()
 
     def claim(self, claims: Sequence[Claim]) -> dict[TopicPartition, Stored]:
         """Take ownership; an earlier owner that hangs in a transaction is terminated first."""
@@ -93,7 +96,9 @@ class PostgresTarget:
                 )
                 cursor.execute("BEGIN")
                 stored = state.claim(cursor, self.name, claims)
+                keys = parked.read(cursor, self.name, {partition.topic for partition in stored})
                 self._commit(cursor)
+        self._parking.claimed(stored, keys)
         self._leases.update({partition: held.lease for partition, held in stored.items()})
         self._lost.difference_update(stored)
         return stored
@@ -103,6 +108,7 @@ class PostgresTarget:
         for partition in partitions:
             self._leases.pop(partition, None)
             self._lost.discard(partition)
+        self._parking.released(partitions)
 
     def apply(self, batch: Batch, park: Park) -> None:
         """Apply a batch in one transaction; once more, cutting out what is refused, if anything is."""
@@ -120,36 +126,64 @@ class PostgresTarget:
         """Apply a batch in one transaction.
 
         1. Begin.
-        2. Write the segments in order; collect what is refused, or give up at the first refusal.
+        2. Write the segments in order, but what waits behind a parked change; collect what is refused, or
+           give up at the first refusal.
         3. Park what was refused. A crash from here on parks it again, under the same id.
-        4. Store progress; the same statement proves that the leases are still ours.
+        4. Store which keys are parked now, then the progress; the latter's statement proves that the leases
+           are still ours.
         5. Commit. A crash before it leaves nothing, one after it everything.
         """
         with self._guarded() as cursor:
             with translated(where=self._where):  # 1
                 cursor.execute("BEGIN")
             self._reached(Step.BEGUN)
-            rejections: list[Rejection] = []
-            refused: Refused = {}
-            for segment in batch.segments:  # 2
+            sifter = self._parking.begin(batch, time.time_ns() // 1_000_000)
+            for received in batch.segments:  # 2
+                if isinstance(received, Truncate):
+                    sifter.truncate(received)
+                segment = received if isinstance(received, Truncate) else sifter.sift(received)
                 if isolating:
-                    rejections += self._writer.write_isolating(cursor, segment, refused)
+                    generation = None if isinstance(segment, Truncate) else segment.generation
+                    sifter.park(self._writer.write_isolating(cursor, segment), generation)
                 else:
                     self._writer.write(cursor, segment)
+            rejections = sifter.finish()
             self._reached(Step.WRITTEN)
             if rejections:  # 3
                 park(rejections)
             self._reached(Step.PARKED)
             with translated(where=self._where):
+                parked.write(cursor, self.name, sifter.changed)
                 state.advance(cursor, self.name, batch.progress, self._leases)  # 4
                 self._reached(Step.STORED)
                 self._commit(cursor)  # 5
+            self._parking.committed(sifter)
         self._reached(Step.COMMITTED)
 
     def stored(self) -> dict[TopicPartition, Stored]:
         """Read every partition of this sink; none if the schema is not there yet."""
         with self._guarded() as cursor, translated(where=self._where):
             return state.read_all(cursor, self.name)
+
+    def parked(self) -> list[ParkedKey]:
+        """Read the parked keys of this sink; none if the schema is not there yet."""
+        with self._guarded() as cursor, translated(where=self._where):
+            return parked.read(cursor, self.name)
+
+    def ask(self, requests: Sequence[Request]) -> None:
+        """Record requests, one per key."""
+        with self._guarded() as cursor, translated(where=self._where):
+            parked.ask(cursor, self.name, requests)
+
+    def requests(self) -> list[Request]:
+        """Read what is asked for and not answered."""
+        with self._guarded() as cursor, translated(where=self._where):
+            return parked.requests(cursor, self.name)
+
+    def answered(self, requests: Sequence[Request]) -> None:
+        """Remove requests as they were read."""
+        with self._guarded() as cursor, translated(where=self._where):
+            parked.answered(cursor, self.name, requests)
 
     def ping(self) -> None:
         """Ask the server for an answer, over a new connection if the last one is gone."""
