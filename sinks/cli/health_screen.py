@@ -55,9 +55,7 @@ def _sinks(report: Report) -> Table:
         "last change": lambda sink: _last(sink, report.checked_ms),
         "position": lambda sink: Text(sink.gtid or "none"),
         "applied": _counts,
-        "dead letters": lambda sink: Text(
-            f"{sink.dead_letters:,}", "bold yellow" if sink.dead_letters else ""
-        ),
+        "dead letters": _dead_letters,
         "breaker": _breaker,
         "target": _target,
     }
@@ -90,6 +88,13 @@ def _last(sink: SinkReport, now_ms: int) -> Text:
 def _counts(sink: SinkReport) -> Text:
     parts = [f"{sink.counts[op]:,} {name}" for op, name in _OPERATIONS.items() if sink.counts.get(op)]
     return Text(", ".join(parts) or "nothing yet")
+
+
+def _dead_letters(sink: SinkReport) -> Text:
+    if not sink.parked_keys:
+        return Text(f"0 open, {sink.dead_letters:,} ever")
+    keys = "1 key" if sink.parked_keys == 1 else f"{sink.parked_keys:,} keys"
+    return Text(f"{sink.open_dead_letters:,} open of {keys}, {sink.dead_letters:,} ever", "bold yellow")
 
 
 def _breaker(sink: SinkReport) -> Text:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sinks.cli import config, health, lag, outbox, run
+from sinks.cli import config, dead_letters, health, lag, outbox, run
 from sinks.cli.context import Context
 from sinks.cli.logs import LogFormat, LogLevel, configure_logging
 from sinks.cli.output import tell_error
@@ -29,6 +29,7 @@ app = typer.Typer(
 run.register(app)
 health.register(app)
 lag.register(app)
+dead_letters.register(app)
 config.register(app)
 outbox.register(app)
 

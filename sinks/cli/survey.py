@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sinks.change import TopicPartition
     from sinks.config import Config, SinkConfig
     from sinks.kafka.admin import Remaining
-    from sinks.targets.base import Stored, Target
+    from sinks.targets.base import ParkedKey, Stored, Target
 
 T = TypeVar("T")
 _WORKER_SECONDS = 2.0
@@ -100,7 +100,9 @@ class Survey:
         connector = _ask(self._connector)
         heartbeat = _ask(self._kafka.last_timestamp, f"__debezium-heartbeat.{config.kafka.topic_prefix}")
         source = _ask(self._source)
+        parked = {sink.name: _ask(self._parked, sink) for sink in self._sinks}
         positions = self.positions()
+        held = {name: _answer(future, f"sinks.{name}").value or () for name, future in parked.items()}
         state = _answer(source, "mysql")
         connect = _answer(connector, config.connect.url)
         beat = _answer(heartbeat, config.kafka.bootstrap)
@@ -116,6 +118,8 @@ class Survey:
                     stored=positions[sink.name].stored.value,
                     target_error=positions[sink.name].stored.error,
                     remaining=positions[sink.name].remaining.value,
+                    parked_keys=len(held[sink.name]),
+                    open_letters=sum(key.letters for key in held[sink.name]),
                 )
                 for sink in self._sinks
             ],
@@ -138,6 +142,13 @@ class Survey:
             return {
                 partition: held for partition, held in target.stored().items() if self._takes(sink, partition)
             }
+        finally:
+            target.close()
+
+    def _parked(self, sink: SinkConfig) -> Sequence[ParkedKey]:
+        target = self._open_target(sink)
+        try:
+            return target.parked()
         finally:
             target.close()
 

@@ -46,6 +46,8 @@ class SinkFacts:
         stored: what the target holds; None: see ``target_error``.
         target_error: why the target could not be asked.
         remaining: what Kafka still has for it; None: Kafka or the target could not be asked.
+        parked_keys: how many keys are parked in its target.
+        open_letters: how many dead letters these keys have.
     """
 
     name: str
@@ -55,6 +57,8 @@ class SinkFacts:
     stored: Mapping[TopicPartition, Stored] | None = None
     target_error: CdcError | None = None
     remaining: Mapping[TopicPartition, Remaining] | None = None
+    parked_keys: int = 0
+    open_letters: int = 0
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,8 @@ def _sink(facts: SinkFacts, now_ms: int) -> SinkReport:
         applied_ms=last.committed_ms if last is not None else worker.applied_ms if worker is not None else 0,
         counts=dict(sorted(counts.items())),
         dead_letters=counts["parked"],
+        open_dead_letters=facts.open_letters,
+        parked_keys=facts.parked_keys,
         breaker=worker.breaker if worker is not None else None,
         retries=worker.retries if worker is not None else 0,
         target_reachable=facts.target_error is None,
@@ -300,7 +306,11 @@ def _summary(sinks: Sequence[SinkReport], findings: Sequence[Finding]) -> str:
     if not findings:
         waiting = sum(sink.lag.records for sink in sinks if sink.lag is not None)
         names = ", ".join(sink.name for sink in sinks)
-        return f"HEALTHY: {names} {'keeps' if len(sinks) == 1 else 'keep'} up; {waiting:,} changes wait"
+        keep = "keeps" if len(sinks) == 1 else "keep"
+        parked = sum(sink.parked_keys for sink in sinks)
+        keys = "1 key is" if parked == 1 else f"{parked:,} keys are"
+        held = f"; {keys} parked: 'cdc dlq list'" if parked else ""
+        return f"HEALTHY: {names} {keep} up; {waiting:,} changes wait{held}"
     first = findings[0]
     more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
     hint = f". {first.hint}" if first.hint else ""

@@ -129,7 +129,9 @@ class SinkReport(Value):
     source_ms: int = 0
     applied_ms: int = 0
     counts: dict[str, int] = {}
-    dead_letters: int = 0
+    dead_letters: Annotated[int, Field(description="ever")] = 0
+    open_dead_letters: Annotated[int, Field(description="neither replayed nor discarded")] = 0
+    parked_keys: Annotated[int, Field(description="rows whose changes wait behind a dead letter")] = 0
     breaker: Annotated[str | None, Field(description="null: no worker answers")] = None
     retries: int = 0
     target_reachable: bool

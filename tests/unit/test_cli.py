@@ -52,7 +52,16 @@ def cdc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 @pytest.mark.parametrize(
     "command",
-    [(), ("run",), ("health",), ("lag",), ("config", "show"), ("config", "check"), ("outbox", "relay")],
+    [
+        (),
+        ("run",),
+        ("health",),
+        ("lag",),
+        ("config", "show"),
+        ("config", "check"),
+        ("outbox", "relay"),
+        *(("dlq", name) for name in ("list", "show", "replay", "discard")),
+    ],
 )
 def test_every_command_has_help_with_an_example(cdc: Run, command: tuple[str, ...]) -> None:
     code, out, _ = cdc(*command, "--help")

@@ -19,7 +19,7 @@ from sinks.targets.elasticsearch.options import ElasticsearchOptions
 from sinks.targets.elasticsearch.parked import ParkedStore, leases_of
 from sinks.targets.elasticsearch.scan import scan
 from sinks.targets.elasticsearch.state import StateStore
-from sinks.targets.isolate import apply_one_by_one, follows
+from sinks.targets.isolate import apply_one_by_one
 from sinks.targets.parking import WHOLE_TABLE, Parking, Sifter
 
 if TYPE_CHECKING:
@@ -241,14 +241,7 @@ def _waves(segments: Sequence[Segment]) -> Iterator[list[RowChanges] | Truncate]
 
 
 def _keyless(changes: RowChanges) -> list[Rejection]:
-    offsets = changes.frame["offset"].unique(maintain_order=True).to_list()
     return [
-        Rejection(
-            changes.partition,
-            offset,
-            follows(offsets[0]) if number else _KEYLESS,
-            WHOLE_TABLE,
-            changes.table,
-        )
-        for number, offset in enumerate(offsets)
+        Rejection(changes.partition, offset, _KEYLESS, WHOLE_TABLE, changes.table)
+        for offset in changes.frame["offset"].unique(maintain_order=True)
     ]
