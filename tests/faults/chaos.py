@@ -197,7 +197,8 @@ def main() -> int:
         shown = {name: vars(result) for name, result in results.items()}
         sys.stdout.write(json.dumps({"seed": chosen.seed, "faults": shown}) + "\n")
     if chosen.record:
-        command = f"./scripts/chaos --seed {chosen.seed} --minutes {chosen.minutes:g}"
+        only = "".join(f' --fault "{name}"' for name in chosen.fault)
+        command = f"./scripts/chaos --seed {chosen.seed} --minutes {chosen.minutes:g}{only}"
         record([_row(name, command, chosen.seed, result) for name, result in sorted(results.items())])
     return 0 if all(result.clean for result in results.values()) else 1
 

@@ -32,6 +32,7 @@ from sinks.targets.memory import After, Before, MemoryServer, MemoryTarget
 from sinks.wire.confluent_avro import ConfluentAvro
 from sinks.worker import Limits, Worker
 from tests.faults.history import SCHEMAS, Writer
+from tests.faults.record import Row, record
 from tests.faults.scripted import ScriptedConsumer, ScriptedLetters, ScriptedTopics
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
     from sinks.kafka.topics import Topics
     from sinks.table_schema import TableSchema
     from sinks.targets.base import Batch, Stored, Target
-    from sinks.targets.memory import Fault, Key, Row
+    from sinks.targets.memory import Fault, Key
+    from sinks.targets.memory import Row as MemoryRow
     from tests.faults.history import History
 
 _LIVES = 60
@@ -99,7 +101,10 @@ class JournalledTarget(MemoryTarget):
     journal: list[tuple[TopicPartition, int]]
 
     def _commit(
-        self, batch: Batch, tables: dict[TableId, dict[Key, Row]], keyless: dict[TableId, list[Row]]
+        self,
+        batch: Batch,
+        tables: dict[TableId, dict[Key, MemoryRow]],
+        keyless: dict[TableId, list[MemoryRow]],
     ) -> None:
         super()._commit(batch, tables, keyless)
         for segment in batch.segments:
@@ -279,6 +284,7 @@ def main() -> int:
     parser.add_argument(
         "--postgres", metavar="DSN", default="", help="into a real server, in schemas of its own"
     )
+    parser.add_argument("--record", action="store_true", help="append the result to docs/guarantees.md")
     chosen = parser.parse_args()
     began = time.monotonic()
     store_of: Any = MemoryStore
@@ -288,6 +294,13 @@ def main() -> int:
         store_of = stores_at(chosen.postgres)
     total = many(chosen.runs, chosen.seed, store_of=store_of, say=_say)
     sys.stdout.write(json.dumps({**vars(total), "seconds": round(time.monotonic() - began, 1)}) + "\n")
+    if chosen.record:
+        where = " --postgres DSN" if chosen.postgres else ""
+        into = "into PostgreSQL" if where else "in process"
+        what = f"worker killed between two steps, {into}: {total.kills:,} times"
+        command = f"python -m tests.faults.crashes --runs {chosen.runs} --seed {chosen.seed}{where}"
+        found = (total.lost, total.duplicated, total.out_of_order)
+        record([Row(what, command, total.runs, str(chosen.seed), total.changes, *found)])
     return 0 if total.clean else 1
 
 

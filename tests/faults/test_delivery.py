@@ -49,7 +49,7 @@ def drained(sinks: Sinks) -> bool:
     )
 
 
-@pytest.mark.parametrize("fault", ["rewound", "deleted"])
+@pytest.mark.parametrize("fault", ["rewound", pytest.param("deleted", marks=pytest.mark.long)])
 def test_a_group_that_lost_its_offsets(scene: Scene, kafka: AdminClient, fault: str) -> None:
     sinks = scene.sinks()
     sinks.start()
@@ -113,6 +113,7 @@ def test_partitions_are_added(scene: Scene, kafka: AdminClient) -> None:
     assert sinks.parked() == 0
 
 
+@pytest.mark.long
 def test_the_connector_sends_again(scene: Scene) -> None:
     """Killed under traffic, several times: what it sends twice, or had not finished, changes nothing."""
     sinks = scene.sinks()
@@ -127,7 +128,10 @@ def test_the_connector_sends_again(scene: Scene) -> None:
     assert sinks.parked() == 0
 
 
-@pytest.mark.parametrize("locks", [False, True], ids=["idle", "with row locks"])
+@pytest.mark.parametrize(
+    "locks",
+    [pytest.param(False, id="idle", marks=pytest.mark.long), pytest.param(True, id="with row locks")],
+)
 def test_a_worker_that_slept_through_a_rebalance(
     scene: Scene, endpoints: dict[str, Any], *, locks: bool
 ) -> None:

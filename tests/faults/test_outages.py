@@ -27,9 +27,16 @@ TARGETS = [
     ("elasticsearch", ES, Mode.UNAVAILABLE),
 ]
 
+IN_CI = [TARGETS[0], TARGETS[4]]
+LONG = pytest.mark.long
+
 
 @pytest.mark.parametrize(
-    ("server", "sink", "mode"), TARGETS, ids=[f"{s}-{m.name.lower()}" for s, _, m in TARGETS]
+    ("server", "sink", "mode"),
+    [
+        pytest.param(*each, id=f"{each[0]}-{each[2].name.lower()}", marks=[] if each in IN_CI else LONG)
+        for each in TARGETS
+    ],
 )
 def test_a_target_is_out_and_the_other_goes_on(scene: Scene, server: str, sink: int, mode: Mode) -> None:
     sinks = scene.sinks()
@@ -79,6 +86,7 @@ def test_the_registry_is_out_when_a_new_schema_comes(scene: Scene) -> None:
     assert sinks.parked() == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("server", ["postgres", "elasticsearch", "kafka", "registry", "connect"])
 def test_a_server_is_killed_under_traffic(scene: Scene, server: str) -> None:
     sinks = scene.sinks()
@@ -95,6 +103,7 @@ def test_a_server_is_killed_under_traffic(scene: Scene, server: str) -> None:
     wait_until(lambda: sinks.states() <= {"running", "idle"}, 60)
 
 
+@pytest.mark.long
 def test_kafka_hangs(scene: Scene) -> None:
     sinks = scene.sinks()
     sinks.start()

@@ -34,7 +34,13 @@ def test_while_idle_and_under_load(scene: Scene) -> None:
     assert last.stop()[0] == 0
 
 
-@pytest.mark.parametrize("mode", [Mode.STALL, Mode.REFUSE], ids=["hanging", "refusing"])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        pytest.param(Mode.STALL, id="hanging"),
+        pytest.param(Mode.REFUSE, id="refusing", marks=pytest.mark.long),
+    ],
+)
 def test_while_both_targets_are_out(scene: Scene, mode: Mode) -> None:
     sinks = scene.sinks()
     sinks.start()
@@ -55,6 +61,7 @@ def test_while_both_targets_are_out(scene: Scene, mode: Mode) -> None:
     assert again.parked() == 0
 
 
+@pytest.mark.long
 def test_while_kafka_hangs(scene: Scene) -> None:
     sinks = scene.sinks()
     sinks.start()
