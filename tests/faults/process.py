@@ -82,7 +82,7 @@ class Sinks:
                 [CDC, "--config", str(self._config), "run"], env=self._environment, stdout=log, stderr=log
             )
         if wait:
-            wait_until(lambda: self.states() <= {"running", "idle"}, 90, what=f"{self.name} works")
+            wait_until(lambda: self.states() <= {"running", "idle"}, 240, what=f"{self.name} works")
 
     def signal(self, which: signal.Signals) -> None:
         """Send a signal to this process, which we started."""

@@ -103,7 +103,7 @@ class Scene:
         found.append(self.stores.differences(self.database, "notes", search=False))
         return "; ".join(filter(None, found))
 
-    def wait_equal(self, deadline: float = 120) -> None:
+    def wait_equal(self, deadline: float = 240) -> None:
         """Wait until all stores hold the same; say how they differ if they never do."""
         try:
             wait_until(lambda: not self.differences(), deadline, every=0.2)
