@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from sinks.config import PostgresSink
+from sinks.config import HttpSink, PostgresSink
 from sinks.connect_api import ConnectApi
 from sinks.envelope import ChangeReader, Routed
 from sinks.errors import CdcError
@@ -31,6 +31,7 @@ from sinks.retry import Backoff
 from sinks.supervisor import Supervisor
 from sinks.targets.elasticsearch.options import ElasticsearchOptions
 from sinks.targets.elasticsearch.target import ElasticsearchTarget
+from sinks.targets.http import HttpTarget
 from sinks.targets.postgres.target import PostgresTarget
 from sinks.web import create_app, serve
 from sinks.wire.confluent_avro import ConfluentAvro
@@ -62,6 +63,15 @@ def open_target(sink: SinkConfig) -> Target:
     """Make the target of a sink; connects when it is first used."""
     if isinstance(sink, PostgresSink):
         return PostgresTarget(sink.name, sink.dsn.get_secret_value(), state_schema=sink.state_schema)
+    if isinstance(sink, HttpSink):
+        return HttpTarget(
+            sink.name,
+            sink.url,
+            state=sink.state,
+            connections=sink.connections,
+            timeout_seconds=sink.timeout_seconds,
+            token=sink.token.get_secret_value(),
+        )
     options = ElasticsearchOptions(
         connections=sink.connections,
         api_key=sink.api_key.get_secret_value(),

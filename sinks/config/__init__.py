@@ -4,6 +4,7 @@ from sinks.config.load import Loaded, load
 from sinks.config.model import (
     Config,
     ElasticsearchSink,
+    HttpSink,
     Kafka,
     Mysql,
     PostgresSink,
@@ -16,6 +17,7 @@ from sinks.config.problems import InvalidConfigError, Problem
 __all__ = [
     "Config",
     "ElasticsearchSink",
+    "HttpSink",
     "InvalidConfigError",
     "Kafka",
     "Loaded",

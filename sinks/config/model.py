@@ -265,7 +265,18 @@ class ElasticsearchSink(Sink):
         return self
 
 
-SinkConfig = PostgresSink | ElasticsearchSink
+class HttpSink(Sink):
+    """A sink of ``type = "http"``: one request per change."""
+
+    type: Literal["http"]
+    url: HttpUrl
+    state: Annotated[str, Field(min_length=1)]
+    token: SecretStr = SecretStr("")
+    connections: Annotated[int, Field(ge=1, le=64)] = 4
+    timeout_seconds: PositiveFloat = 10.0
+
+
+SinkConfig = PostgresSink | ElasticsearchSink | HttpSink
 
 
 class Config(Section):
@@ -294,4 +305,4 @@ class Config(Section):
 
 def is_secret(path: tuple[str, ...]) -> bool:
     """Tell whether the value at ``path`` is a secret, whatever the type of its sink."""
-    return path[-1] in {"password", "dsn", "api_key"} or path[:2] == ("kafka", "options")
+    return path[-1] in {"password", "dsn", "api_key", "token"} or path[:2] == ("kafka", "options")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel
 
-from sinks.config.model import Config, ElasticsearchSink, PostgresSink
+from sinks.config.model import Config, ElasticsearchSink, HttpSink, PostgresSink
 from sinks.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
-_SINKS: dict[str, type[BaseModel]] = {"postgres": PostgresSink, "elasticsearch": ElasticsearchSink}
+_SINKS: dict[str, type[BaseModel]] = {
+    "postgres": PostgresSink,
+    "elasticsearch": ElasticsearchSink,
+    "http": HttpSink,
+}
 _SINK_DEPTH = 2
 Path = tuple[str, ...]
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.builders import INT, VARCHAR, table
 from tests.contract.harness import ElasticsearchHarness, Harness, MemoryHarness, PostgresHarness
+from tests.contract.http_harness import HttpHarness
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 @pytest.fixture(
     params=[
         "memory",
+        "http",
         pytest.param("postgres", marks=pytest.mark.stack),
         pytest.param("elasticsearch", marks=pytest.mark.stack),
     ]
@@ -30,6 +32,8 @@ def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
             made = PostgresHarness(request.getfixturevalue("endpoints")["postgres"]["dsn"])
         case "elasticsearch":
             made = ElasticsearchHarness(request.getfixturevalue("elasticsearch_url"))
+        case "http":
+            made = HttpHarness(request.getfixturevalue("tmp_path"))
         case _:
             made = MemoryHarness()
     yield made
