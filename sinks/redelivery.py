@@ -130,7 +130,7 @@ class Redelivery:
         log.info(
             "%s of a parked key: %d dead letters, %d parked again",
             request.action,
-            len(letters),
+            held.letters,
             len(refused),
             extra={"action": "redelivered", "topic": held.topic, "partition": request.partition},
         )
