@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
+from sinks.barriers import Barriers
 from sinks.config import HttpSink, PostgresSink
 from sinks.connect_api import ConnectApi
 from sinks.envelope import ChangeReader, Routed
@@ -23,6 +24,7 @@ from sinks.kafka.consumer import PartitionConsumer
 from sinks.kafka.dead_letters import DeadLetters
 from sinks.kafka.heartbeat import Heartbeats
 from sinks.kafka.letters import LetterReader
+from sinks.kafka.schema_log import SchemaLog
 from sinks.kafka.topics import Topics
 from sinks.metrics import WorkerMetrics
 from sinks.mysql.source import source_state
@@ -126,6 +128,11 @@ def open_worker(config: Config, sink: SinkConfig, status: WorkerStatus, metrics:
         topics=topics,
         target=target,
         reader=reader,
+        barriers=Barriers(
+            SchemaLog(kafka.bootstrap, topics, open_wire(config), prefix=kafka.topic_prefix, extra=options),
+            reader.stamps,
+            _Router(sink.selection),
+        ),
         redelivery=Redelivery(target, open_letters(config, sink), reader),
         dead_letters=DeadLetters(
             kafka.bootstrap, topics, prefix=kafka.topic_prefix, sink=sink.name, extra=options

@@ -90,6 +90,13 @@ class Watermark:
         return cls({source: Place(*place) for source, place in stored.items()})
 
 
+class SchemaPosition(NamedTuple):
+    """How far a partition has followed the schema-change topic: the topic's id, and the next offset there."""
+
+    topic_id: str = ""
+    next_offset: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far one topic-partition has come: what a target stores with the rows and hands back on assignment.
@@ -100,6 +107,7 @@ class Progress:
         gtid: GTID of the last applied change, for people and for ``cdc wait``; empty before the first.
         source_ms: commit time of the last applied change at the source, ms since the epoch; 0 before it.
         counts: changes received by operation (``c u d r t``, ``tombstone``, ``replay``, ``parked``), ever.
+        schema: up to where the schema changes of the partition's tables are applied.
     """
 
     next_offset: int
@@ -107,3 +115,4 @@ class Progress:
     gtid: str = ""
     source_ms: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
+    schema: SchemaPosition = field(default_factory=SchemaPosition)

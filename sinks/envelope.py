@@ -33,12 +33,33 @@ class Records:
         offsets: increasing; compaction and transaction markers leave gaps.
         keys: raw keys; None for a table without a key.
         values: raw values; None for a tombstone.
+        timestamps: when each was written to Kafka, ms since the epoch; needed to place schema changes.
     """
 
     partition: TopicPartition
     offsets: Sequence[int]
     keys: Sequence[bytes | None]
     values: Sequence[bytes | None]
+    timestamps: Sequence[int] = ()
+
+    def first(self, count: int) -> Records:
+        """Return the first so many of them."""
+        return Records(
+            self.partition,
+            self.offsets[:count],
+            self.keys[:count],
+            self.values[:count],
+            self.timestamps[:count],
+        )
+
+
+class Stamp(NamedTuple):
+    """What places one record: its row among its records, GTID and columns; no source for a snapshot's."""
+
+    row: int
+    source: str
+    transaction: int
+    columns: tuple[str, ...]
 
 
 class Routed(NamedTuple):
@@ -126,6 +147,19 @@ class ChangeReader:
             except RejectedError:
                 identity = _UNREADABLE.encode() + key
         return Rejection(records.partition, offset, reason, identity)
+
+    def stamps(self, records: Records) -> Iterator[Stamp]:
+        """Yield what places each record that decodes, tombstones left out: see :mod:`sinks.barriers`."""
+        for run in self._runs(records, []):
+            values = [value for row in run.rows if (value := records.values[row]) is not None]
+            frame = self._wire.decode(run.token, values).frame
+            columns = tuple(of.name for of in run.schema.fields)
+            for ordinal, op, gtid in frame.select("ordinal", "op", "gtid").iter_rows():
+                row = run.rows[ordinal]
+                if op == SNAPSHOT or not gtid:
+                    yield Stamp(row, "", 0, columns)
+                else:
+                    yield Stamp(row, *parse_gtid(gtid), columns)
 
     def _runs(self, records: Records, rejections: list[Rejection]) -> Iterator[_Run]:
         """Group consecutive records of equal schemas; tombstones are passed over."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from sinks.barriers import refuse_divided_truncates
 from sinks.crash_points import CrashPoint, nowhere
 from sinks.errors import CdcError, FatalError, FencedError, OutageError
 from sinks.health import State
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
 
     import confluent_kafka as ck
 
+    from sinks.barriers import Barriers
     from sinks.breaker import Breaker
     from sinks.change import Progress, TopicPartition
     from sinks.crash_points import Reached
-    from sinks.envelope import ChangeReader
+    from sinks.envelope import ChangeReader, Records
     from sinks.health import WorkerStatus
     from sinks.kafka.dead_letters import DeadLetters
     from sinks.kafka.topics import Topics
@@ -90,6 +92,7 @@ class Worker:
         topics: asks the cluster about topics.
         target: where changes go; used from one thread at a time.
         reader: turns records into changes.
+        barriers: places schema changes among them.
         dead_letters: takes what is refused.
         status: what health shows.
         metrics: what Prometheus shows.
@@ -109,6 +112,7 @@ class Worker:
         topics: Topics,
         target: Target,
         reader: ChangeReader,
+        barriers: Barriers,
         dead_letters: DeadLetters,
         status: WorkerStatus,
         metrics: WorkerMetrics,
@@ -124,6 +128,7 @@ class Worker:
         self._topics = topics
         self._target = target
         self._reader = reader
+        self._barriers = barriers
         self._dead_letters = dead_letters
         self._status = status
         self._metrics = metrics
@@ -142,6 +147,7 @@ class Worker:
         self._applied: dict[TopicPartition, Progress] = {}
         self._parked: dict[TopicPartition, int] = {}
         self._generations: dict[TopicPartition, int] = {}
+        self._widths: dict[TopicPartition, int] = {}
         self._lost: set[TopicPartition] = set()
         self._gone: dict[TopicPartition, float] = {}
         self._applying: Future[None] | None = None
@@ -183,6 +189,7 @@ class Worker:
             self._consumer.close()
             self._executor.shutdown(wait=False, cancel_futures=True)
             self._target.close()
+            self._barriers.close()
 
     def _fail(self, error: CdcError) -> None:
         log.error("%s", error, extra={"action": "failed"})
@@ -201,7 +208,7 @@ class Worker:
         self._claim()
         self._collect()
         self._report_positions()
-        if self._polled.count == 0:
+        if self._polled.count == 0 and not self._barriers.is_due(self._progress):
             self._settle(0)
             self._redeliver()
             self._commit_idle_positions()
@@ -209,6 +216,9 @@ class Worker:
         self._reached(CrashPoint.COLLECTED)
         prepared = self._prepare()
         self._reached(CrashPoint.DECODED)
+        if not prepared.batch.progress:
+            self._settle(0)  # all that was read waits behind a schema change
+            return
         self._settle(None)
         self._redeliver()
         self._reached(CrashPoint.SETTLED)
@@ -223,6 +233,8 @@ class Worker:
         self._settle(None)
         claims = self._topics.claims(waiting)
         self._gone = dict.fromkeys(waiting - {c.partition for c in claims}, now + _GONE_SECONDS)
+        self._barriers.start()
+        self._widths.update({claim.partition: claim.partitions for claim in claims})
         stored = self._on_target(partial(self._target.claim, claims))
         self._reached(CrashPoint.CLAIMED)
         # A partition that went to another member meanwhile is not ours to fetch, whatever its lease says.
@@ -246,19 +258,23 @@ class Worker:
         log.info("claimed %d partitions", len(stored), extra={"action": "claimed"})
 
     def _collect(self) -> None:
-        """Poll until there is something to do: waits while the target is busy and the batch has room."""
+        """Poll until there is something to do: waits while the target is busy and the batch has room.
+
+        What waits behind a schema change is on top of the bounds: it was within those of an earlier batch.
+        """
+        kept = Polled(count=self._polled.count, size=self._polled.size)
         while not self._stopping.is_set():
             busy = self._applying is not None and not self._applying.done()
             timeout = _BUSY_POLL_SECONDS if busy or self._polled.count else _IDLE_POLL_SECONDS
             self._consumer.poll(
                 self._polled,
                 timeout,
-                max_records=self._limits.batch_records,
-                max_bytes=self._limits.batch_bytes,
+                max_records=self._limits.batch_records + kept.count,
+                max_bytes=self._limits.batch_bytes + kept.size,
             )
             full = (
-                self._polled.count >= self._limits.batch_records
-                or self._polled.size >= self._limits.batch_bytes
+                self._polled.count - kept.count >= self._limits.batch_records
+                or self._polled.size - kept.size >= self._limits.batch_bytes
             )
             if not busy or full or self._consumer.waiting:
                 return
@@ -266,23 +282,39 @@ class Worker:
     def _prepare(self) -> _Prepared:
         started = self._clock()
         polled, self._polled = self._polled, Polled()
-        segments: list[Segment] = []
+        read = {r.partition: r for r in polled.records() if r.partition in self._progress}
+        plan = self._barriers.plan(read, polled.ends, self._progress)
+        segments: list[Segment] = [*plan.changes]
         rejections: list[Rejection] = []
-        progress: dict[TopicPartition, Progress] = {}
-        for records in polled.records():
-            before = self._progress.get(records.partition)
-            if before is None:
-                continue  # revoked since it was read
-            changes = self._reader.read(records, before)
+        progress = plan.progress
+        for partition, records in read.items():
+            taken = self._taken(records, plan.take.get(partition), polled)
+            if not taken.offsets:
+                continue
+            changes = self._reader.read(taken, progress.get(partition, self._progress[partition]))
             segments += changes.segments
             rejections += changes.rejections
-            progress[records.partition] = self._at_end(changes.progress, polled.ends.get(records.partition))
+            progress[partition] = changes.progress
         for partition, end in polled.ends.items():
-            if partition not in progress and partition in self._progress:
-                progress[partition] = self._at_end(self._progress[partition], end)
+            held = progress.get(partition, self._progress.get(partition))
+            if held is not None:
+                progress[partition] = self._at_end(held, end)
+        refuse_divided_truncates(segments, self._widths)
+        self._consumer.hold(plan.held)
         self._progress.update(progress)
-        self._metrics.decoded(polled.count, self._clock() - started)
+        self._metrics.decoded(polled.count - self._polled.count, self._clock() - started)
         return _Prepared(Batch(segments, progress, rejections), polled.messages)
+
+    def _taken(self, records: Records, count: int | None, polled: Polled) -> Records:
+        """Part what may be applied now from what stands behind a schema change: that is for a later batch."""
+        if count is None or count == len(records.offsets):
+            return records
+        partition = records.partition
+        self._polled.keep(partition, polled.messages[partition][count:])
+        end = polled.ends.pop(partition, None)
+        if end is not None:
+            self._polled.ends[partition] = end
+        return records.first(count)
 
     @staticmethod
     def _at_end(progress: Progress, end: int | None) -> Progress:

@@ -67,6 +67,12 @@ class Polled:
         self.count -= len(gone)
         self.size -= sum(len(message) for message in gone)
 
+    def keep(self, partition: TopicPartition, messages: list[ck.Message]) -> None:
+        """Take back messages of an earlier poll that are to be applied later."""
+        self.messages[partition] = messages + self.messages.pop(partition, [])
+        self.count += len(messages)
+        self.size += sum(len(message) for message in messages)
+
     def records(self) -> list[Records]:
         """Return the records as parallel lists."""
         return [
@@ -75,6 +81,7 @@ class Polled:
                 [m.offset() or 0 for m in messages],
                 [m.key() for m in messages],
                 [m.value() for m in messages],
+                [m.timestamp()[1] for m in messages],
             )
             for partition, messages in self.messages.items()
         ]
@@ -109,6 +116,7 @@ class PartitionConsumer:
     ) -> None:
         self._assigned: set[TopicPartition] = set()
         self._started: set[TopicPartition] = set()
+        self._held: set[TopicPartition] = set()
         self.before_revoke: Callable[[frozenset[TopicPartition]], None] = lambda _: None
         self._where = bootstrap
         self._down: ck.KafkaError | None = None
@@ -166,6 +174,7 @@ class PartitionConsumer:
     def _unassign(self, consumer: ck.Consumer, partitions: Iterable[TopicPartition]) -> None:
         going = list(partitions)
         self._started -= set(going)
+        self._held -= set(going)
         consumer.incremental_unassign([ck.TopicPartition(*p) for p in going])
 
     @property
@@ -244,8 +253,17 @@ class PartitionConsumer:
         self._consumer.pause([ck.TopicPartition(*p) for p in self._started])
 
     def resume(self) -> None:
-        """Go on after :meth:`pause`."""
-        self._consumer.resume([ck.TopicPartition(*p) for p in self._started])
+        """Go on after :meth:`pause`; what is held stays so."""
+        self._consumer.resume([ck.TopicPartition(*p) for p in self._started - self._held])
+
+    def hold(self, partitions: Iterable[TopicPartition]) -> None:
+        """Deliver nothing of these partitions until they are not named any more."""
+        held = set(partitions) & self._started
+        if held == self._held:
+            return
+        self._consumer.resume([ck.TopicPartition(*p) for p in (self._held - held) & self._started])
+        self._consumer.pause([ck.TopicPartition(*p) for p in held - self._held])
+        self._held = held
 
     def high_watermarks(self) -> dict[TopicPartition, int]:
         """Return the end offsets that the last fetches told, without asking the broker."""

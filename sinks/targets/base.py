@@ -62,7 +62,44 @@ class Truncate:
     offset: int
 
 
-Segment = RowChanges | Truncate
+@dataclass(frozen=True)
+class Added:
+    """A column that is new, also where one of its name was there before.
+
+    Attributes:
+        value: what rows that were there hold in it, as text or bytes; None: NULL, or the type's own zero
+            where NULL may not be.
+    """
+
+    value: str | bytes | None = None
+
+
+@dataclass(frozen=True)
+class SchemaChange:
+    """Barrier: the table's definition changed at the source; the first segment of its table in a batch.
+
+    Attributes:
+        table: the table's name in the target before.
+        after: its name afterwards; None: it was dropped.
+        schema: its definition afterwards; None: dropped, or renamed and otherwise as it was.
+        partition: in whose order it stands.
+        offset: the first offset of that partition that may hold a later change.
+        position: the source's schema-change topic by its id, and the change's offset there.
+        renamed: new name of each renamed column → the old one.
+        added: columns that are new, by name.
+    """
+
+    table: TableId
+    after: TableId | None
+    schema: TableSchema | None
+    partition: TopicPartition
+    offset: int
+    position: tuple[str, int]
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    added: Mapping[str, Added] = field(default_factory=dict)
+
+
+Segment = RowChanges | Truncate | SchemaChange
 
 
 @dataclass(frozen=True)

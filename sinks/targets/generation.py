@@ -45,4 +45,4 @@ def generation_of(claim: Claim, known: Iterable[Known]) -> int:
 
 def progress_of(stored: Progress, *, same_topic: bool) -> Progress:
     """Return where a claimed partition goes on: at the start, counts kept, when its topic is another one."""
-    return stored if same_topic else Progress(0, counts=stored.counts)
+    return stored if same_topic else Progress(0, counts=stored.counts, schema=stored.schema)

@@ -18,7 +18,18 @@ import httpx
 from sinks.change import pack_version
 from sinks.errors import FatalError, FencedError, OutageError, RejectedError
 from sinks.mysql_types import Kind, rule_of
-from sinks.targets.base import Batch, Claim, Park, ParkedKey, Rejection, Request, RowChanges, Stored, Truncate
+from sinks.targets.base import (
+    Batch,
+    Claim,
+    Park,
+    ParkedKey,
+    Rejection,
+    Request,
+    RowChanges,
+    SchemaChange,
+    Stored,
+    Truncate,
+)
 from sinks.targets.http_state import HttpState
 from sinks.targets.isolate import follows
 from sinks.targets.parking import Parking
@@ -123,6 +134,8 @@ class HttpTarget:
                 case Truncate():
                     sifter.truncate(segment)
                     self._send_truncate(segment)
+                case SchemaChange():
+                    sifter.follow(segment)  # nothing to send: each row names its columns
                 case _:
                     assert_never(segment)
         if rejections := sifter.finish():

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from sinks.change import Progress, TopicPartition, Watermark
+from sinks.change import Progress, SchemaPosition, TopicPartition, Watermark
 from sinks.errors import FatalError, FencedError, OutageError
 from sinks.table_schema import TableId
 from sinks.targets.base import Claim, ParkedKey, Request, Stored
@@ -233,10 +233,12 @@ def _as_text(progress: Progress) -> str:
             "gtid": progress.gtid,
             "source_ms": progress.source_ms,
             "counts": dict(progress.counts),
+            "schema": list(progress.schema),
         }
     )
 
 
 def _from_text(text: str) -> Progress:
     found = json.loads(text)
-    return Progress(**{**found, "watermark": Watermark.from_json(found["watermark"])})
+    schema = SchemaPosition(*found.get("schema", ()))
+    return Progress(**{**found, "watermark": Watermark.from_json(found["watermark"]), "schema": schema})

@@ -16,6 +16,7 @@ from sinks.targets.base import (
     Rejection,
     Request,
     RowChanges,
+    SchemaChange,
     Stored,
     Truncate,
 )
@@ -68,6 +69,7 @@ class MemoryServer:
         known: as which topic each partition was claimed last.
         parked: the parked keys.
         requests: what operators ask for, by key.
+        followed: positions of the schema changes that are applied.
     """
 
     tables: dict[TableId, dict[Key, Row]] = field(default_factory=dict)
@@ -76,6 +78,7 @@ class MemoryServer:
     known: dict[TopicPartition, Known] = field(default_factory=dict)
     parked: dict[tuple[str, bytes], ParkedKey] = field(default_factory=dict)
     requests: dict[tuple[str, bytes], Request] = field(default_factory=dict)
+    followed: set[tuple[str, int]] = field(default_factory=set)
 
 
 class MemoryTarget:
@@ -145,12 +148,18 @@ class MemoryTarget:
         tables = {table: dict(rows) for table, rows in self.server.tables.items()}
         keyless = {table: list(rows) for table, rows in self.server.keyless.items()}
         sifter = self._parking.begin(batch, self._clock())
+        followed: list[tuple[str, int]] = []
         for segment in batch.segments:
             match segment:
                 case Truncate():
                     sifter.truncate(segment)
                     tables.pop(segment.table, None)
                     keyless.pop(segment.table, None)
+                case SchemaChange():
+                    sifter.follow(segment)
+                    if segment.position not in self.server.followed:
+                        _follow(segment, tables, keyless)
+                    followed.append(segment.position)
                 case RowChanges():
                     changes = sifter.sift(segment)
                     if segment.schema.key:
@@ -167,6 +176,7 @@ class MemoryTarget:
         parked = self.server.parked | sifter.changed
         self.server.parked = {key: held for key, held in parked.items() if held is not None}
         self._parking.committed(sifter)
+        self.server.followed.update(followed)
         if isinstance(fault, After):
             raise fault.error
 
@@ -250,3 +260,23 @@ class MemoryTarget:
     def close(self) -> None:
         """See :class:`sinks.targets.base.Target`."""
         self._leases.clear()
+
+
+def _follow(
+    change: SchemaChange, tables: dict[TableId, dict[Key, Row]], keyless: dict[TableId, list[Row]]
+) -> None:
+    """Carry rows over to the new definition; values stay what they are, under whichever type."""
+    rows = [*tables.pop(change.table, {}).values(), *keyless.pop(change.table, [])]
+    if change.after is None or not rows:
+        return
+    schema = change.schema
+    if schema is None:
+        keyless[change.after] = rows
+        return
+    olds = {column.name: change.renamed.get(column.name, column.name) for column in schema.columns}
+    given = {name: added.value for name, added in change.added.items()}
+    carried = [{new: given.get(new, row.get(old)) for new, old in olds.items()} for row in rows]
+    if schema.key:
+        tables[change.after] = {tuple(row[name] for name in schema.key): row for row in carried}
+    else:
+        keyless[change.after] = carried

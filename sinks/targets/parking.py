@@ -15,7 +15,7 @@ from sinks.targets.isolate import follows
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from sinks.targets.base import Batch, RowChanges, Stored, Truncate
+    from sinks.targets.base import Batch, RowChanges, SchemaChange, Stored, Truncate
 
 WHOLE_TABLE = b""
 """Identity of the key of a table that has none: parked, it holds up everything in its topic."""
@@ -115,7 +115,12 @@ class Sifter:
         self.park(sorted([*bad, *found], key=lambda r: r.offset), generation)
         return replace(changes, frame=changes.frame.filter(~waiting)) if found else changes
 
-    def truncate(self, truncate: Truncate) -> None:
+    def follow(self, change: SchemaChange) -> None:
+        """Release the keys of a table that is dropped."""
+        if change.after is None:
+            self.truncate(change)
+
+    def truncate(self, truncate: Truncate | SchemaChange) -> None:
         """Release the keys of a partition: the table is empty from here on."""
         partition = truncate.partition
         if partition in self._ahead:

@@ -102,6 +102,15 @@ class Wire(Protocol):
         """Decode the values of records of one token. What can't be decoded is named, never dropped."""
         ...
 
+    def record(self, value: bytes) -> dict[str, Any]:
+        """Return one record of whatever schema as plain values, by field name.
+
+        Raises:
+            RejectedError: it can't be read.
+            OutageError: the registry can't be reached.
+        """
+        ...
+
 
 ENVELOPE_COLUMNS = (
     "ordinal",

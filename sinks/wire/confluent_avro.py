@@ -86,6 +86,15 @@ class ConfluentAvro:
         """See ``Wire``."""
         return sieve(self._open(token).reader, values)
 
+    def record(self, value: bytes) -> dict[str, Any]:
+        """See ``Wire``."""
+        schema_id = _schema_id(value[:_HEADER_BYTES], "value")
+        schema = fastavro.parse_schema(plain(_record(self._schema_text(schema_id), schema_id)))
+        read = _read_one(value, schema)
+        if isinstance(read, str):
+            raise RejectedError(read)
+        return read
+
     def _open(self, token: Hashable) -> _Opened:
         assert isinstance(token, _Token)  # noqa: S101  (only schema_of makes tokens)
         opened = self._opened.get(token)
@@ -116,16 +125,20 @@ class _Reader:
         return self._block.read(values)
 
     def read_one(self, value: bytes) -> dict[str, Any] | str:
-        stream = io.BytesIO(value)
-        stream.seek(_HEADER_BYTES)
-        try:
-            record: Any = fastavro.schemaless_reader(stream, self._parsed, None)
-        except Exception as error:  # noqa: BLE001  (fastavro raises whatever the bytes lead it to)
-            return f"not readable by its schema ({type(error).__name__})"
-        left = len(value) - stream.tell()
-        if left:
-            return f"{left} bytes follow the end of the record"
-        return dict(record)
+        return _read_one(value, self._parsed)
+
+
+def _read_one(value: bytes, parsed: Schema) -> dict[str, Any] | str:
+    stream = io.BytesIO(value)
+    stream.seek(_HEADER_BYTES)
+    try:
+        record: Any = fastavro.schemaless_reader(stream, parsed, None)
+    except Exception as error:  # noqa: BLE001  (fastavro raises whatever the bytes lead it to)
+        return f"not readable by its schema ({type(error).__name__})"
+    left = len(value) - stream.tell()
+    if left:
+        return f"{left} bytes follow the end of the record"
+    return dict(record)
 
 
 def _row_fields(envelope: Schema) -> Iterator[WireField]:

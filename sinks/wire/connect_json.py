@@ -100,6 +100,16 @@ class ConnectJson:
         ]
         return sieve(opened.reader, payloads)
 
+    def record(self, value: bytes) -> dict[str, Any]:
+        """See ``Wire``."""
+        try:
+            payload = json.loads(value)["payload"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise RejectedError("the value is not JSON of a schema and a payload") from error
+        if not isinstance(payload, dict):
+            raise RejectedError("the payload is not a struct")
+        return payload
+
     def _open(self, token: Hashable) -> _Opened:
         assert isinstance(token, _Token)  # noqa: S101  (only schema_of makes tokens)
         opened = self._opened.get(token)

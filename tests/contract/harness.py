@@ -41,6 +41,7 @@ class Harness(ABC):
 
     keyless = True
     coalesces = True
+    alters = True
 
     def __init__(self) -> None:
         database = f"shop_{secrets.token_hex(4)}"

@@ -91,6 +91,7 @@ class HttpHarness(Harness):
     """One service, one state file."""
 
     coalesces = False
+    alters = False
 
     def __init__(self, folder: Path) -> None:
         super().__init__()

@@ -145,6 +145,8 @@ def _value(value: Any, kind: str) -> Any:  # noqa: ANN401
             return Decimal(value)
         case "bigint" | "int" | "mediumint" | "smallint" | "tinyint" | "year":
             return int(value)
+        case "bit":
+            return int.from_bytes(value, "big") if isinstance(value, bytes) else int(value, 2)
         case "float" | "double":
             return float(value)
         case "json":

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.e2e import traffic
+from tests.e2e.comparing import wait_equal
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -28,21 +29,6 @@ def database(stores: Stores) -> str:
     name = f"e2e_{os.getpid()}_{next(_NUMBERS)}"
     stores.execute(f"CREATE DATABASE {name}")
     return name
-
-
-def wait_equal(
-    stores: Stores, database: str, *tables: str, search: bool = True, deadline: float = 60
-) -> None:
-    """Wait until the tables are the same in all three stores; say how they differ if they never are."""
-
-    def differences() -> str:
-        found = (stores.differences(database, table, search=search) for table in tables)
-        return "; ".join(filter(None, found))
-
-    try:
-        wait_until(lambda: not differences(), deadline, every=0.1)
-    except AssertionError:
-        pytest.fail(differences() or "equal, but too late")
 
 
 def test_one_insert_two_updates_three_deletes_arrive(stores: Stores, database: str) -> None:

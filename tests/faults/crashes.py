@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from sinks.barriers import Barriers, NoChanges
 from sinks.breaker import Breaker
 from sinks.crash_points import CrashPoint
 from sinks.envelope import ChangeReader, Routed
@@ -237,6 +238,7 @@ def _live(
         topics=cast("Topics", ScriptedTopics()),
         target=store.target(dice, killer),
         reader=ChangeReader(ConfluentAvro(SCHEMAS.__getitem__), partial(_everything, store.database)),
+        barriers=Barriers(NoChanges(), lambda _: iter(()), lambda _: None),
         dead_letters=cast("DeadLetters", ScriptedLetters(letters, dice, trouble=trouble)),
         status=WorkerStatus("crash"),
         metrics=WorkerMetrics("crash"),

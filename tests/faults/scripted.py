@@ -56,6 +56,9 @@ class ScriptedConsumer:
         for partition in list(self._next if partitions is None else partitions):
             self._next.pop(partition, None)
 
+    def hold(self, partitions: Iterable[TopicPartition]) -> None:
+        assert not set(partitions)
+
     def poll(self, polled: Polled, timeout: float, *, max_records: int, max_bytes: int) -> None:
         del max_bytes
         roll = self._random.random()

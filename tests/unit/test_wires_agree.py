@@ -23,6 +23,7 @@ def assert_wires_agree(table: Table, changes: list[dict[str, object]]) -> None:
         if isinstance(left, Truncate):
             assert left == right
         else:
+            assert isinstance(left, RowChanges)
             assert isinstance(right, RowChanges)
             assert left.schema == right.schema
             # The key's bytes are each wire's own.

@@ -30,10 +30,22 @@ def document_ids(schema: TableSchema, frame: pl.DataFrame) -> pl.Series:
     key = [
         (_value(schema.columns[i], f"c{i}").cast(pl.String), schema.columns[i]) for i in schema.key_indices
     ]
-    if len(key) == 1 and not key[0][1].nullable:
-        joined = key[0][0]
+    nullable = any(column.nullable for _, column in key)
+    return joined_id(frame, [value for value, _ in key], plain=not nullable)
+
+
+def joined_id(frame: pl.DataFrame, key: list[pl.Expr], *, plain: bool) -> pl.Series:
+    """Join the texts of a key's values.
+
+    Args:
+        frame: holds them.
+        key: one expression per column of the key.
+        plain: whether none of them may be NULL: a single one then stands for itself.
+    """
+    if len(key) == 1 and plain:
+        joined = key[0]
     else:
-        joined = pl.concat_str([_escaped(value) for value, _ in key], separator=",")
+        joined = pl.concat_str([_escaped(value) for value in key], separator=",")
     unfit = (joined.str.len_bytes() > _ID_BYTES) | (joined == "") | joined.str.starts_with(_HASHED)
     ids, bad = frame.select(id=joined, unfit=unfit)
     if not bad.any():

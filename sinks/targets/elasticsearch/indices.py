@@ -17,8 +17,15 @@ from urllib.parse import quote
 
 from sinks.errors import FatalError
 from sinks.targets.elasticsearch.client import ApiFailure
-from sinks.targets.elasticsearch.mapping import belongs_to, mapping_of, missing, outgrown, properties_of
-from sinks.targets.elasticsearch.rebuild import rebuild
+from sinks.targets.elasticsearch.mapping import (
+    belongs_to,
+    described,
+    mapping_of,
+    missing,
+    outgrown,
+    properties_of,
+)
+from sinks.targets.elasticsearch.rebuild import rebuild, removed
 
 if TYPE_CHECKING:
     from sinks.table_schema import Column, TableId, TableSchema
@@ -53,7 +60,7 @@ class Indices:
     """Makes indices and keeps their mappings up with their tables. Remembers what it has seen to be so."""
 
     def __init__(self, client: Client, options: ElasticsearchOptions) -> None:
-        self._client = client
+        self.client = client
         self._options = options
         self._ready: dict[TableId, tuple[tuple[Column, ...], str]] = {}
 
@@ -68,6 +75,33 @@ class Indices:
             if there is not None and belongs_to(there[1], table):
                 return alias
         return None
+
+    def index_of(self, table: TableId) -> tuple[str, str, dict[str, Any]] | None:
+        """Return a table's alias, the index behind it and its mapping; None if it has none yet."""
+        for alias in alias_candidates(table):
+            there = self._mapping(alias)
+            if there is not None and belongs_to(there[1], table):
+                return alias, *there
+        return None
+
+    def free_alias(self, table: TableId) -> str:
+        """Return the alias that a table gets; an index that is there for it is removed.
+
+        Raises:
+            FatalError: its names are taken by something else.
+        """
+        there = self.index_of(table)
+        if there is not None:
+            removed(self.client, there[0])
+            return there[0]
+        for alias in alias_candidates(table):
+            if self._mapping(alias) is None:
+                return alias
+        raise _taken(self.client, table)
+
+    def put_mapping(self, index: str, body: dict[str, Any]) -> None:
+        """Add to an index's mapping."""
+        self.client.request("PUT", f"/{_path(index)}/_mapping", body, doing=_DOING)
 
     def ensure(self, schema: TableSchema) -> str:
         """Return the alias of a table, its index there with a field for each column."""
@@ -85,18 +119,14 @@ class Indices:
                 return alias
             there = there or self._mapping(alias)
             if there is not None and belongs_to(there[1], schema.table):
-                self._bring_up(alias, there[0], there[1].get("properties", {}), schema)
+                self._bring_up(alias, *there, schema)
                 return alias
-        raise FatalError(
-            "the table's index names are taken by something else",
-            where=f"{self._client.url} {', '.join(alias_candidates(schema.table))}",
-            hint="remove or rename those indices, or rename the table for this sink in cdc.toml",
-        )
+        raise _taken(self.client, schema.table)
 
     def _mapping(self, alias: str) -> tuple[str, dict[str, Any]] | None:
         """Return the concrete index behind an alias and its mapping; None if nothing has that name."""
         try:
-            found = self._client.request("GET", f"/{_path(alias)}/_mapping", doing=_DOING, judged=_ABSENT)
+            found = self.client.request("GET", f"/{_path(alias)}/_mapping", doing=_DOING, judged=_ABSENT)
         except ApiFailure:
             return None
         # An alias that someone spread over several indices can't be written to: take the newest's word.
@@ -119,27 +149,37 @@ class Indices:
             "aliases": {alias: {"is_write_index": True}},
         }
         try:
-            self._client.request("PUT", f"/{_path(f'{alias}-000001')}", body, doing=_DOING, judged=_EXISTS)
+            self.client.request("PUT", f"/{_path(f'{alias}-000001')}", body, doing=_DOING, judged=_EXISTS)
         except ApiFailure as answer:
             if answer.kind in {"resource_already_exists_exception", "invalid_alias_name_exception"}:
                 return False
             raise FatalError(
                 f"Elasticsearch answered {answer.status} {answer.kind} while {_DOING}",
-                where=f"{self._client.url} {alias}",
+                where=f"{self.client.url} {alias}",
             ) from answer
         return True
 
-    def _bring_up(self, alias: str, index: str, there: dict[str, Any], schema: TableSchema) -> None:
+    def _bring_up(self, alias: str, index: str, mapped: dict[str, Any], schema: TableSchema) -> None:
+        there, meta = mapped.get("properties", {}), mapped["_meta"]["cdc"]
         wanted = properties_of(schema)
         grown = outgrown(there, wanted)
         if grown:
             mapping = mapping_of(schema) | {"properties": there | missing(there, wanted) | grown}
-            rebuild(self._client, alias, index, mapping)
+            mapping["_meta"] = {"cdc": meta | described(schema)}
+            rebuild(self.client, alias, index, mapping)
             return
         fields = missing(there, wanted)
         if fields:
-            body = {"properties": fields}
-            self._client.request("PUT", f"/{_path(index)}/_mapping", body, doing=_DOING)
+            body = {"properties": fields, "_meta": {"cdc": meta | described(schema)}}
+            self.client.request("PUT", f"/{_path(index)}/_mapping", body, doing=_DOING)
+
+
+def _taken(client: Client, table: TableId) -> FatalError:
+    return FatalError(
+        "the table's index names are taken by something else",
+        where=f"{client.url} {', '.join(alias_candidates(table))}",
+        hint="remove or rename those indices, or rename the table for this sink in cdc.toml",
+    )
 
 
 def _path(name: str) -> str:

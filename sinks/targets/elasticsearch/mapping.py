@@ -15,7 +15,7 @@ from sinks.mysql_types import MYSQL_TYPES, rule_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sinks.table_schema import TableId, TableSchema
+    from sinks.table_schema import MysqlType, TableId, TableSchema
 
 _METADATA = frozenset(
     {
@@ -55,20 +55,32 @@ def properties_of(schema: TableSchema) -> dict[str, Any]:
     return {field_name(column.name): dict(rule_of(column.type).elasticsearch) for column in schema.columns}
 
 
+def described(schema: TableSchema) -> dict[str, Any]:
+    """Return what an index remembers of its table's definition, to follow the next change of it."""
+    columns = {field_name(column.name): _declared(column.type) for column in schema.columns}
+    return {"columns": columns, "key": [field_name(name) for name in schema.key]}
+
+
+def _declared(of: MysqlType) -> str:
+    """Write a type as in ``DECIMAL(10,2)``."""
+    sizes = ",".join(str(size) for size in (of.length, of.scale) if size is not None)
+    return f"{of.name}({sizes})" if sizes else of.name
+
+
 def mapping_of(schema: TableSchema) -> dict[str, Any]:
     """Return the whole mapping of a table's index; its ``_meta`` names the source table."""
     table = schema.table
     return {
         "dynamic": False,
-        "_meta": {"cdc": {"database": table.database, "table": table.name}},
+        "_meta": {"cdc": {"database": table.database, "table": table.name} | described(schema)},
         "properties": properties_of(schema),
     }
 
 
 def belongs_to(mapping: Mapping[str, Any], table: TableId) -> bool:
     """Tell whether an index with this mapping was made for the table."""
-    source = mapping.get("_meta", {}).get("cdc")
-    return bool(source == {"database": table.database, "table": table.name})
+    source = mapping.get("_meta", {}).get("cdc", {})
+    return (source.get("database"), source.get("table")) == (table.database, table.name)
 
 
 def missing(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:

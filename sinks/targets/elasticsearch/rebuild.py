@@ -17,20 +17,50 @@ from sinks.targets.elasticsearch.client import NDJSON
 from sinks.targets.elasticsearch.scan import scan
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from sinks.targets.elasticsearch.client import Client
+
+    Carry = Callable[[Mapping[str, Any]], tuple[str, int, dict[str, Any]]]
 
 _DOING = "rebuilding an index"
 _KEPT = ("number_of_shards", "number_of_replicas", "refresh_interval", "gc_deletes", "mapping")
 _PAGE = 1000
 
 
-def rebuild(client: Client, alias: str, index: str, mapping: dict[str, Any]) -> str:
+def _as_it_is(hit: Mapping[str, Any]) -> tuple[str, int, dict[str, Any]]:
+    return hit["_id"], hit["_version"], hit["_source"]
+
+
+def removed(client: Client, alias: str) -> None:
+    """Remove what stands behind an alias."""
+    for index in client.request("GET", f"/{_path(alias)}/_alias", doing=_DOING):
+        client.request("DELETE", f"/{_path(index)}", doing=_DOING)
+
+
+def rebuild(
+    client: Client,
+    alias: str,
+    index: str,
+    mapping: dict[str, Any],
+    *,
+    carry: Carry = _as_it_is,
+    other_name: bool = False,
+) -> str:
     """Copy an index to its successor under another mapping, and let the alias point there.
+
+    Args:
+        client: the connection to the cluster.
+        alias: under which the copy is found.
+        index: what is copied; it is removed in the same moment.
+        mapping: the copy's.
+        carry: gives id, version and content of a document in the copy.
+        other_name: whether the alias is another one than the index's.
 
     Returns:
         The new index's name.
     """
-    successor = _successor(index)
+    successor = f"{alias}-000001" if other_name else _successor(index)
     settings = client.request("GET", f"/{_path(index)}/_settings", doing=_DOING)[index]["settings"]["index"]
     client.request("PUT", f"/{_path(index)}/_block/write", doing=_DOING)
     # What an earlier try left behind.
@@ -39,7 +69,7 @@ def rebuild(client: Client, alias: str, index: str, mapping: dict[str, Any]) -> 
     body = {"settings": {"index": kept}, "mappings": mapping}
     client.request("PUT", f"/{_path(successor)}", body, doing=_DOING)
     for hits in scan(client, index, source=True, page=_PAGE):
-        _copy(client, successor, hits)
+        _copy(client, successor, [carry(hit) for hit in hits])
     actions = [
         {"add": {"index": successor, "alias": alias, "is_write_index": True}},
         {"remove_index": {"index": index}},
@@ -48,11 +78,11 @@ def rebuild(client: Client, alias: str, index: str, mapping: dict[str, Any]) -> 
     return successor
 
 
-def _copy(client: Client, index: str, hits: list[dict[str, Any]]) -> None:
+def _copy(client: Client, index: str, documents: list[tuple[str, int, dict[str, Any]]]) -> None:
     lines: list[str] = []
-    for hit in hits:
-        action = {"_id": hit["_id"], "version": hit["_version"], "version_type": "external_gte"}
-        lines += [json.dumps({"index": action}), json.dumps(hit["_source"], ensure_ascii=False), ""]
+    for document_id, version, source in documents:
+        action = {"_id": document_id, "version": version, "version_type": "external_gte"}
+        lines += [json.dumps({"index": action}), json.dumps(source, ensure_ascii=False), ""]
     body = "\n".join(line for line in lines if line).encode() + b"\n"
     params = {"filter_path": "errors,items.*.error.type"}
     answer = client.request(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from sinks.change import Progress, TopicPartition, Watermark
+from sinks.change import Progress, SchemaPosition, TopicPartition, Watermark
 from sinks.errors import FatalError, FencedError, OutageError
 from sinks.targets.base import Stored
 from sinks.targets.elasticsearch.client import NDJSON, ApiFailure, failure
@@ -106,6 +106,11 @@ class StateStore:
         """Return generation and number of partitions of a claimed partition's topic."""
         seen = self._holding(partition)
         return seen.stored.generation, seen.partitions
+
+    def generation(self, partition: TopicPartition) -> int:
+        """Return the generation of a partition's topic; 0 for one that is not claimed."""
+        seen = self._held.get(partition)
+        return 0 if seen is None else seen.stored.generation
 
     def check(self, partitions: Sequence[TopicPartition]) -> None:
         """Raise FencedError unless every partition's lease is still this worker's."""
@@ -239,6 +244,7 @@ def _document(partition: TopicPartition, seen: _Seen) -> dict[str, Any]:
         "gtid": progress.gtid,
         "source_ms": progress.source_ms,
         "counts": dict(progress.counts),
+        "schema": list(progress.schema),
         "committed_ms": seen.stored.committed_ms,
     }
 
@@ -252,6 +258,7 @@ def _parsed(hit: dict[str, Any]) -> tuple[TopicPartition, _Seen]:
             gtid=document["gtid"],
             source_ms=document["source_ms"],
             counts=document["counts"],
+            schema=SchemaPosition(*document.get("schema", ())),
         )
         stored = Stored(progress, document["generation"], document["lease"], document["committed_ms"])
         seen = _Seen(

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinks.change import pack_version
-from sinks.targets.base import Batch, Claim, Park, Rejection, RowChanges, Stored, Truncate
+from sinks.targets.base import Batch, Claim, Park, Rejection, RowChanges, SchemaChange, Stored, Truncate
+from sinks.targets.elasticsearch.alter import follow
 from sinks.targets.elasticsearch.bulk import Bulk
 from sinks.targets.elasticsearch.client import Client
 from sinks.targets.elasticsearch.documents import delete_lines, operations
@@ -106,6 +107,10 @@ class ElasticsearchTarget:
             if isinstance(wave, Truncate):
                 sifter.truncate(wave)
                 self._truncate(wave, check)
+            elif isinstance(wave, SchemaChange):
+                sifter.follow(wave)
+                check()
+                follow(self._indices, wave, self._state.generation(wave.partition))
             else:
                 self._apply_wave(wave, check, sifter)
         rejections = sifter.finish()
@@ -224,18 +229,18 @@ class ElasticsearchTarget:
                 self._bulk.send(delete_lines(index, found["_id"], found["version"]), check)
 
 
-def _waves(segments: Sequence[Segment]) -> Iterator[list[RowChanges] | Truncate]:
-    """Yield what may be in flight at once: no table twice, and truncates on their own."""
+def _waves(segments: Sequence[Segment]) -> Iterator[list[RowChanges] | Truncate | SchemaChange]:
+    """Yield what may be in flight at once: no table twice, and barriers on their own."""
     wave: list[RowChanges] = []
     for segment in segments:
-        barrier = isinstance(segment, Truncate)
+        barrier = not isinstance(segment, RowChanges)
         if wave and (barrier or any(s.table == segment.table for s in wave)):
             yield wave
             wave = []
-        if isinstance(segment, Truncate):
-            yield segment
-        else:
+        if isinstance(segment, RowChanges):
             wave.append(segment)
+        else:
+            yield segment
     if wave:
         yield wave
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, assert_never
 import polars as pl
 
 from sinks.errors import RejectedError
-from sinks.targets.base import RowChanges, Truncate
+from sinks.targets.base import RowChanges, SchemaChange, Truncate
 from sinks.targets.isolate import apply_one_by_one
-from sinks.targets.postgres import ddl, keyless, rows
+from sinks.targets.postgres import alter, ddl, keyless, rows
 from sinks.targets.postgres.sqlstate import translated
 from sinks.targets.postgres.staging import Staging
 from sinks.targets.postgres.truncate import truncate
@@ -57,6 +57,8 @@ class Writer:
                 self._write_rows(cursor, replica, segment.last)
             case Truncate():
                 truncate(cursor, segment.table)
+            case SchemaChange():
+                self._follow(cursor, segment)
             case _:
                 assert_never(segment)
 
@@ -64,6 +66,9 @@ class Writer:
         """Apply a segment but what is refused, and return that. Each attempt has a savepoint of its own."""
         if isinstance(segment, Truncate):
             truncate(cursor, segment.table)
+            return []
+        if isinstance(segment, SchemaChange):
+            self._follow(cursor, segment)
             return []
         replica = self._replica(cursor, segment.schema)
         with translated(where=str(segment.schema.table)):
@@ -80,6 +85,11 @@ class Writer:
             segment = replace(segment, frame=segment.frame.clear() if rest is None else rest)
             keys = segment.frame["key"].unique().to_list()
         return apply_one_by_one(segment, keys, attempt)
+
+    def _follow(self, cursor: Cursor, change: SchemaChange) -> None:
+        touched = {change.table, change.after}
+        self._replicas = {of: known for of, known in self._replicas.items() if of.table not in touched}
+        alter.follow(cursor, change, sink=self._sink, state_schema=self._state_schema)
 
     def _replica(self, cursor: Cursor, schema: TableSchema) -> Replica:
         replica = self._replicas.get(schema)

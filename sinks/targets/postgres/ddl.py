@@ -39,7 +39,7 @@ ORDER BY a.attnum
 """
 
 
-class _Existing(NamedTuple):
+class Existing(NamedTuple):
     """A column that the replica table has."""
 
     type: str
@@ -91,6 +91,38 @@ def exists(cursor: Cursor, table: TableId) -> bool:
         return _existing(cursor, table) is not None
 
 
+def columns_of(cursor: Cursor, table: TableId) -> dict[str, Existing] | None:
+    """Return the columns of a table's replica by their stored names; None if it has none."""
+    return _existing(cursor, table)
+
+
+def unregister(cursor: Cursor, table: TableId) -> None:
+    """Forget that a table has a replica."""
+    cursor.execute(
+        "DELETE FROM replica_table WHERE schema_name = %s AND table_name = %s",
+        (stored_name(table.database), stored_name(table.name)),
+    )
+
+
+def register(cursor: Cursor, table: TableId, sink: str) -> None:
+    """Note that a table has a replica.
+
+    Raises:
+        FatalError: its name belongs to another table's.
+    """
+    _register(cursor, table, sink, exists=True)
+
+
+def make_schema(cursor: Cursor, table: TableId, state_schema: str) -> None:
+    """Make the schema of a table's replica, if it is not there.
+
+    Raises:
+        FatalError: its name is reserved.
+    """
+    _refuse_reserved(table, state_schema)
+    _make_schema(cursor, table)
+
+
 def ensure(cursor: Cursor, schema: TableSchema, *, sink: str, state_schema: str) -> Replica:
     """Return the replica of a table, made or widened as its source's schema needs; inside the transaction.
 
@@ -124,7 +156,7 @@ def _refuse_reserved(table: TableId, state_schema: str) -> None:
         )
 
 
-def _existing(cursor: Cursor, table: TableId) -> dict[str, _Existing] | None:
+def _existing(cursor: Cursor, table: TableId) -> dict[str, Existing] | None:
     cursor.execute(_COLUMNS, (stored_name(table.database), stored_name(table.name)))
     rows = cursor.fetchall()
     if not rows:
@@ -135,10 +167,10 @@ def _existing(cursor: Cursor, table: TableId) -> dict[str, _Existing] | None:
             where=str(table),
             hint="rename it, or give the source table a route to another name in cdc.toml",
         )
-    return {name: _Existing(*rest) for _, name, *rest in rows if name is not None}
+    return {name: Existing(*rest) for _, name, *rest in rows if name is not None}
 
 
-def _mismatch(found: dict[str, _Existing], schema: TableSchema) -> bool:
+def _mismatch(found: dict[str, Existing], schema: TableSchema) -> bool:
     names = {stored_name(column.name) for column in schema.columns}
     return bool(names - found.keys()) or any(
         column.refuses_null and column.key_place is None and name not in names
@@ -168,12 +200,16 @@ def _register(cursor: Cursor, table: TableId, sink: str, *, exists: bool) -> Non
         raise FatalError("the replica table is gone", where=str(table), hint=MEND_MISSING_TABLE)
 
 
-def _create(cursor: Cursor, schema: TableSchema) -> None:
-    database = stored_name(schema.table.database)
+def _make_schema(cursor: Cursor, table: TableId) -> None:
+    database = stored_name(table.database)
     cursor.execute("SELECT FROM pg_catalog.pg_namespace WHERE nspname = %s", (database,))
     if not cursor.rowcount:
         # Asked before, for IF NOT EXISTS wants the right to create schemas even where it has nothing to do.
         cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(database)}")
+
+
+def _create(cursor: Cursor, schema: TableSchema) -> None:
+    _make_schema(cursor, schema.table)
     parts = [
         f"{_definition(column)}{'' if column.nullable and column.name not in schema.key else ' NOT NULL'}"
         for column in schema.columns
@@ -191,7 +227,7 @@ def _definition(column: Column) -> str:
     return f"{quoted(column.name)} {postgres_type(column.type)}"
 
 
-def _fit(cursor: Cursor, schema: TableSchema, found: dict[str, _Existing]) -> None:
+def _fit(cursor: Cursor, schema: TableSchema, found: dict[str, Existing]) -> None:
     """Make an existing table take rows of this schema; data that it has stays."""
     places = {name: column.key_place for name, column in found.items() if column.key_place is not None}
     if sorted(places, key=lambda name: places[name] or 0) != [stored_name(name) for name in schema.key]:

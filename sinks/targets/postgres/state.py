@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from sinks.change import Progress, TopicPartition, Watermark
+from sinks.change import Progress, SchemaPosition, TopicPartition, Watermark
 from sinks.errors import FatalError, FencedError
 from sinks.targets.base import Stored
 
@@ -26,7 +26,7 @@ _TERMINATE_MS = 5000
 
 _FIELDS = (
     "next_offset, watermark, gtid, source_ms, counts, lease,"
-    " coalesce((extract(epoch FROM committed_at) * 1000)::bigint, 0)"
+    " coalesce((extract(epoch FROM committed_at) * 1000)::bigint, 0), schema_topic_id, schema_offset"
 )
 _HOLDERS = """
 SELECT DISTINCT a.pid, a.backend_start, a.xact_start
@@ -50,17 +50,21 @@ RETURNING {_FIELDS}
 _ADVANCE = """
 UPDATE partition p
 SET next_offset = v.next_offset, watermark = v.watermark, gtid = v.gtid, source_ms = v.source_ms,
-    counts = v.counts, committed_at = clock_timestamp()
-FROM (VALUES {values}) v (topic, partition, lease, next_offset, watermark, gtid, source_ms, counts)
+    counts = v.counts, committed_at = clock_timestamp(),
+    schema_topic_id = v.schema_topic_id, schema_offset = v.schema_offset
+FROM (VALUES {values}) v
+    (topic, partition, lease, next_offset, watermark, gtid, source_ms, counts, schema_topic_id, schema_offset)
 WHERE p.sink = %s AND p.topic = v.topic AND p.partition = v.partition
   AND p.lease = v.lease AND p.next_offset <= v.next_offset
 """
-_ADVANCED = "(%s, %s, %s::bigint, %s::bigint, %s::jsonb, %s, %s::bigint, %s::jsonb)"
+_ADVANCED = "(%s, %s, %s::bigint, %s::bigint, %s::jsonb, %s, %s::bigint, %s::jsonb, %s, %s::bigint)"
 
 
 def _stored(generation: int, fields: Sequence[Any]) -> Stored:
-    next_offset, watermark, gtid, source_ms, counts, lease, committed_ms = fields
-    progress = Progress(next_offset, Watermark.from_json(watermark), gtid, source_ms, counts)
+    next_offset, watermark, gtid, source_ms, counts, lease, committed_ms, *schema = fields
+    progress = Progress(
+        next_offset, Watermark.from_json(watermark), gtid, source_ms, counts, SchemaPosition(*schema)
+    )
     return Stored(progress, generation, lease, committed_ms)
 
 
@@ -188,7 +192,7 @@ def advance(
     arguments: list[object] = []
     for partition, now in sorted(progress.items()):
         arguments += (*partition, leases[partition], now.next_offset, _json(now.watermark.as_json()))
-        arguments += (now.gtid, now.source_ms, _json(now.counts))
+        arguments += (now.gtid, now.source_ms, _json(now.counts), *now.schema)
     cursor.execute(_ADVANCE.format(values=", ".join([_ADVANCED] * len(progress))), [*arguments, sink])
     if cursor.rowcount == len(progress):
         return

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from sinks.errors import FatalError, FencedError, OutageError, RejectedError
-from sinks.targets.base import Truncate
+from sinks.targets.base import RowChanges, SchemaChange, Truncate
 from sinks.targets.parking import Parking
 from sinks.targets.postgres import connection, migrations, parked, state
 from sinks.targets.postgres.apply import Writer
@@ -141,9 +141,11 @@ class PostgresTarget:
             for received in batch.segments:  # 2
                 if isinstance(received, Truncate):
                     sifter.truncate(received)
-                segment = received if isinstance(received, Truncate) else sifter.sift(received)
+                elif isinstance(received, SchemaChange):
+                    sifter.follow(received)
+                segment = sifter.sift(received) if isinstance(received, RowChanges) else received
                 if isolating:
-                    generation = None if isinstance(segment, Truncate) else segment.generation
+                    generation = segment.generation if isinstance(segment, RowChanges) else None
                     sifter.park(self._writer.write_isolating(cursor, segment), generation)
                 else:
                     self._writer.write(cursor, segment)
