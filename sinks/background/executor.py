@@ -208,6 +208,8 @@ class Executor:
                 if not self._stopped:
                     self._push(task, self._clock() + delay, queued.stored)
             return  # handed back by now if the executor has stopped
+        if self._stopped:
+            return  # handed back: the next start tries it again
         self._store.keep(task, "failed", error)
         if queued.stored is not None:
             self._store.remove(queued.stored)

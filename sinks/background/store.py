@@ -57,6 +57,7 @@ class TaskStore:
         self._lock = threading.Lock()
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._database.execute("PRAGMA journal_mode = WAL")
+        self._closed = False
         self._database.execute("PRAGMA synchronous = FULL")
         self._database.execute(
             "CREATE TABLE IF NOT EXISTS tasks (id INTEGER PRIMARY KEY AUTOINCREMENT, handler TEXT NOT NULL,"
@@ -89,10 +90,17 @@ class TaskStore:
         ]
 
     def remove(self, id_: int) -> None:
-        """Forget a task: it is done, or nobody wants it any more."""
+        """Forget a task: it is done, or nobody wants it any more.
+
+        Once the file is closed the task stays in it: one that ran on after a shutdown's deadline was handed
+        back, and is done again rather than not at all.
+        """
         with self._lock:
-            self._database.execute("DELETE FROM tasks WHERE id = ?", (id_,))
+            if not self._closed:
+                self._database.execute("DELETE FROM tasks WHERE id = ?", (id_,))
 
     def close(self) -> None:
         """Close the file."""
-        self._database.close()
+        with self._lock:
+            self._closed = True
+            self._database.close()

@@ -193,3 +193,18 @@ def test_metrics(make: Callable[..., Executor]) -> None:
     executor.submit("do", n=1)
     wait_until(lambda: executor.counts["done"] == 1)
     assert b'cdc_background_tasks_total{outcome="done"} 1.0' in generate_latest(registry)
+
+
+def test_a_task_that_runs_on_after_the_file_is_closed_stays_handed_back(tmp_path: Path) -> None:
+    gate = Gate()
+    store = TaskStore(tmp_path / "late.sqlite")
+    executor = Executor({"do": gate}, store, Options(workers=1, backoff=QUICK))
+    executor.submit("do", n=1)
+    wait_until(lambda: gate.begun == [1])
+    assert executor.close(0.0) == 1
+    store.close()
+    gate.open.set()
+    wait_until(lambda: executor.counts["done"] == 1)
+    again = TaskStore(tmp_path / "late.sqlite")
+    assert [kept.task.arguments for kept in again.kept("handed_back")] == [{"n": 1}]
+    again.close()
