@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,15 +21,17 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def pipeline(stack: Stack) -> Iterator[Stack]:
-    """The own stack with both sinks at work."""
-    os.environ.update(SETTINGS)
-    for sink in SINKS:
-        stack.start(sink)
-    yield stack
-    for sink in SINKS:
-        stack.stop(sink)
+    """The own stack with both sinks at work; other tests see neither them nor their settings."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in SETTINGS.items():
+            patched.setenv(name, value)
+        for sink in SINKS:
+            stack.start(sink)
+        yield stack
+        for sink in SINKS:
+            stack.stop(sink)
 
 
 @pytest.fixture
