@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 
 from sinks.errors import OutageError
-from sinks.targets.elasticsearch.client import NDJSON, ApiFailure, Disposition, disposition, failure
+from sinks.targets.elasticsearch.client import CONFLICT, NDJSON, ApiFailure, Disposition, disposition, failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +23,6 @@ _PARAMS = {
     "filter_path": "errors,items.*.status,items.*.error.type,items.*.error.caused_by.type",
 }
 _DOING = "writing documents"
-_CONFLICT = 409
 _TOO_LARGE = 413
 
 Refusals = dict[int, str]
@@ -135,7 +134,7 @@ def _verdict(item: dict[str, Any]) -> Literal[Disposition.OUTAGE] | str | None:
     status: int = item["status"]
     error = item.get("error")
     # A conflict says that a newer version is there; a delete without a document has nothing to do.
-    if status == _CONFLICT or error is None:
+    if status == CONFLICT or error is None:
         return None
     kind = str(error.get("type"))
     match disposition(status, kind):

@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 
+EXISTS = frozenset({400})
+"""What answers the making of an index that is there."""
+ABSENT = frozenset({404})
+"""What answers for an index or document that is not there."""
+CONFLICT = 409
+"""A newer version, or another writer, was first."""
+
 _COME_LATER = frozenset({408, 429, 502, 503, 504})
 _NOT_ALLOWED = frozenset({401, 403})
 _CONTENT = frozenset({400, 413})

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from sinks.errors import FatalError
-from sinks.targets.elasticsearch.client import ApiFailure
+from sinks.targets.elasticsearch.client import ABSENT, EXISTS, ApiFailure
 from sinks.targets.elasticsearch.mapping import (
     belongs_to,
     described,
@@ -38,8 +38,6 @@ _NOT_FIRST = "-_+."
 _NAME_BYTES = 255 - len("-000001")
 # MySQL's widest table has 4096 columns, and a text column is two fields.
 _FIELD_LIMIT = 10_000
-_EXISTS = frozenset({400})
-_ABSENT = frozenset({404})
 
 
 def alias_candidates(table: TableId) -> tuple[str, ...]:
@@ -126,7 +124,7 @@ class Indices:
     def _mapping(self, alias: str) -> tuple[str, dict[str, Any]] | None:
         """Return the concrete index behind an alias and its mapping; None if nothing has that name."""
         try:
-            found = self.client.request("GET", f"/{_path(alias)}/_mapping", doing=_DOING, judged=_ABSENT)
+            found = self.client.request("GET", f"/{_path(alias)}/_mapping", doing=_DOING, judged=ABSENT)
         except ApiFailure:
             return None
         # An alias that someone spread over several indices can't be written to: take the newest's word.
@@ -149,7 +147,7 @@ class Indices:
             "aliases": {alias: {"is_write_index": True}},
         }
         try:
-            self.client.request("PUT", f"/{_path(f'{alias}-000001')}", body, doing=_DOING, judged=_EXISTS)
+            self.client.request("PUT", f"/{_path(f'{alias}-000001')}", body, doing=_DOING, judged=EXISTS)
         except ApiFailure as answer:
             if answer.kind in {"resource_already_exists_exception", "invalid_alias_name_exception"}:
                 return False

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from sinks.errors import FencedError, OutageError
 from sinks.table_schema import TableId
 from sinks.targets.base import ParkedKey, Request
-from sinks.targets.elasticsearch.client import NDJSON, ApiFailure, failure
+from sinks.targets.elasticsearch.client import ABSENT, CONFLICT, EXISTS, NDJSON, ApiFailure, failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 _DOING_WRITE = "storing parked keys"
 _DOING_READ = "reading parked keys"
 _DOING_ASK = "recording requests"
-_EXISTS = frozenset({400})
-_ABSENT = frozenset({404})
-_CONFLICT = 409
 _PAGE = 5000
 _LEASE_BITS = 40
 _MAPPING = {
@@ -70,7 +67,7 @@ class ParkedStore:
         }
         body = {"settings": {"index": settings}, "mappings": _MAPPING}
         try:
-            self._client.request("PUT", self._path, body, doing=_DOING_WRITE, judged=_EXISTS)
+            self._client.request("PUT", self._path, body, doing=_DOING_WRITE, judged=EXISTS)
         except ApiFailure as answer:
             if answer.kind != "resource_already_exists_exception":
                 raise failure(answer.status, answer.kind, doing=_DOING_WRITE, where=self._where) from answer
@@ -104,9 +101,9 @@ class ParkedStore:
             else:
                 lines += [json.dumps({"index": action}), json.dumps(_parked_document(held))]
         for status, kind in self._bulk(lines, doing=_DOING_WRITE):
-            if status == _CONFLICT:
+            if status == CONFLICT:
                 raise FencedError("another worker has parked keys of the topic", where=self._where)
-            if status not in _ABSENT:
+            if status not in ABSENT:
                 raise failure(status, kind, doing=_DOING_WRITE, where=self._where)
 
     def ask(self, requests: Sequence[Request]) -> None:
@@ -135,7 +132,7 @@ class ParkedStore:
                 condition = {"if_seq_no": hit["_seq_no"], "if_primary_term": hit["_primary_term"]}
                 lines.append(json.dumps({"delete": {"_id": hit["_id"], **condition}}))
         for status, kind in self._bulk(lines, doing=_DOING_ASK):
-            if status != _CONFLICT and status not in _ABSENT:
+            if status != CONFLICT and status not in ABSENT:
                 raise failure(status, kind, doing=_DOING_ASK, where=self._where)
 
     def _bulk(self, lines: Sequence[str], *, doing: str) -> Iterator[tuple[int, str]]:
@@ -167,7 +164,7 @@ class ParkedStore:
             } | after
             try:
                 answer = self._client.request(
-                    "POST", f"{self._path}/_search", search, doing=_DOING_READ, judged=_ABSENT
+                    "POST", f"{self._path}/_search", search, doing=_DOING_READ, judged=ABSENT
                 )
             except ApiFailure:
                 return

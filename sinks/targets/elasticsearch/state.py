@@ -15,7 +15,7 @@ from urllib.parse import quote
 from sinks.change import Progress, SchemaPosition, TopicPartition, Watermark
 from sinks.errors import FatalError, FencedError, OutageError
 from sinks.targets.base import Stored
-from sinks.targets.elasticsearch.client import NDJSON, ApiFailure, failure
+from sinks.targets.elasticsearch.client import ABSENT, CONFLICT, EXISTS, NDJSON, ApiFailure, failure
 from sinks.targets.generation import Known, generation_of, progress_of
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ _DOING_CLAIM = "claiming partitions"
 _DOING_COMMIT = "storing progress"
 _DOING_CHECK = "checking leases"
 _DOING_READ = "reading the state index"
-_EXISTS = frozenset({400})
-_ABSENT = frozenset({404})
-_CONFLICT = 409
 _PAGE = 1000
 _CLAIM_ATTEMPTS = 20
 _MAPPING = {
@@ -163,7 +160,7 @@ class StateStore:
         settings = {"hidden": True, "number_of_shards": 1, "number_of_replicas": self._options.replicas}
         body = {"settings": {"index": settings}, "mappings": _MAPPING}
         try:
-            self._client.request("PUT", self._path, body, doing=_DOING_CLAIM, judged=_EXISTS)
+            self._client.request("PUT", self._path, body, doing=_DOING_CLAIM, judged=EXISTS)
         except ApiFailure as answer:
             if answer.kind != "resource_already_exists_exception":
                 raise failure(answer.status, answer.kind, doing=_DOING_CLAIM, where=self._where) from answer
@@ -195,7 +192,7 @@ class StateStore:
                 written[partition] = _Seen(
                     seen.stored, seen.topic_id, seen.partitions, outcome["_seq_no"], outcome["_primary_term"]
                 )
-            elif outcome["status"] != _CONFLICT:
+            elif outcome["status"] != CONFLICT:
                 problem = outcome["status"], str(outcome["error"]["type"])
         if problem is not None:
             raise failure(*problem, doing=doing, where=self._where)
@@ -203,7 +200,7 @@ class StateStore:
 
     def _read_all(self) -> dict[TopicPartition, _Seen]:
         try:
-            self._client.request("POST", f"{self._path}/_refresh", doing=_DOING_READ, judged=_ABSENT)
+            self._client.request("POST", f"{self._path}/_refresh", doing=_DOING_READ, judged=ABSENT)
         except ApiFailure:
             return {}
         return dict(_parsed(hit) for hit in self._hits())
